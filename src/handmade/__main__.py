@@ -1,0 +1,7 @@
+"""`python -m handmade` is the same as `handmade`."""
+
+import sys
+
+from handmade.cli.main import main
+
+sys.exit(main())

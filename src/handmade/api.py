@@ -1,0 +1,300 @@
+"""The public calls: everything the command line and the studio do, they do through here.
+
+    run = handmade.train("dcgan/faces", minutes=20)
+    handmade.load(run).generate(n=16, seed=3).save(Path("out"))
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from handmade import __version__
+from handmade.card import model_card
+from handmade.core import Batch, Score, System
+from handmade.data.loader import Loader
+from handmade.data.source import Dataset, for_path, open_data
+from handmade.data.specs import Spec, spec_from_json, spec_to_json
+from handmade.engine import checkpoint, state
+from handmade.engine.devices import World, choose_device, describe_machine, open_world, place
+from handmade.engine.foreign import read_weights
+from handmade.engine.observers import Observer
+from handmade.engine.run import Run, new_folder
+from handmade.engine.trainer import Trainer
+from handmade.errors import Damaged, UserError, did_you_mean
+from handmade.recipe import Recipe, build_config, load_recipe, read_recipe
+from handmade.registry import Room, find_room, rooms, system_class, zoo
+
+Progress = Callable[[int, int, str], None]
+
+
+def systems() -> dict[str, Room]:
+    """Every room by name."""
+    return rooms()
+
+
+def recipes() -> list[str]:
+    """Every recipe as ROOM/RECIPE."""
+    return [f"{room.name}/{recipe}" for room in rooms().values() for recipe in room.recipes]
+
+
+def runs_folder() -> Path:
+    """Where new runs go: HANDMADE_RUNS, or `runs` here."""
+    return Path(os.environ.get("HANDMADE_RUNS", "runs"))
+
+
+def find_run(name: str | Path | Run) -> Run:
+    """A run by path, by name, as `zoo:ROOM/RECIPE`, or the newest as `latest`; UserError where there is none."""
+    if isinstance(name, Run):
+        return name
+    text = str(name)
+    if text.startswith("zoo:"):
+        known = zoo()
+        if text[4:] not in known:
+            raise UserError(f'the zoo has no "{text[4:]}"{did_you_mean(text[4:], known)}')
+        return Run(known[text[4:]])
+    runs = sorted(runs_folder().glob("*/recipe.toml"), key=lambda path: path.stat().st_mtime)
+    if text == "latest" and runs:
+        return Run(runs[-1].parent)
+    for folder in (Path(text), runs_folder() / text):
+        if (folder / "recipe.toml").is_file():
+            return Run(folder)
+    raise UserError(f'no run "{text}"{did_you_mean(text, [path.parent.name for path in runs])}')
+
+
+def train(
+    recipe: str | Recipe,
+    *,
+    data: Path | str | None = None,
+    out: Path | str | None = None,
+    minutes: float | None = None,
+    overrides: Mapping[str, str] | None = None,
+    observers: Sequence[Observer] = (),
+    progress: Progress = lambda done, total, what: None,
+    began: float | None = None,
+) -> Run:
+    """Train a recipe and return its run; it can be stopped and resumed at any moment.
+
+    data: a folder or file of your own, in place of the recipe's data
+    out: the run's folder; by default the next free one under `runs/`
+    minutes: a wall-clock budget that replaces the recipe's number of steps, counted from `began` (time.monotonic())
+    """
+    began = time.monotonic() if began is None else began
+    recipe = load_recipe(recipe, overrides) if isinstance(recipe, str) else recipe
+    if minutes is not None and not 0 < minutes < 1e6:
+        raise UserError(f"minutes must be more than 0, not {minutes}")
+    if data is not None:
+        recipe = replace(recipe, data=for_path(recipe.data, data))
+    folder = Path(out) if out is not None else new_folder(runs_folder(), recipe.name)
+    with open_world() as world:
+        folder = world.agree(folder)
+        run = Run(folder)
+        if world.leads and (folder / "recipe.toml").exists():
+            raise UserError(f"{folder} is already a run: `handmade resume {folder}` goes on, or choose another --out")
+        dataset, spec = _open(recipe, world, progress)
+        if world.leads:
+            environment = {"handmade": __version__, **describe_machine(world), "data": dataset.fingerprint}
+            Run.create(folder, recipe.to_toml(), spec_to_json(spec), environment, model_card(recipe, folder))
+        world.wait()
+        deadline = None if minutes is None else began + 60 * minutes
+        return _fit(recipe, dataset, spec, run, world, deadline, observers)
+
+
+def resume(
+    run: str | Path | Run,
+    *,
+    minutes: float | None = None,
+    overrides: Mapping[str, str] | None = None,
+    observers: Sequence[Observer] = (),
+    progress: Progress = lambda done, total, what: None,
+    began: float | None = None,
+) -> Run:
+    """Go on with a run from its newest good checkpoint, to the end of its plan or for some more minutes."""
+    began = time.monotonic() if began is None else began
+    run = find_run(run)
+    recipe = read_recipe(run.folder / "recipe.toml", overrides)
+    if checkpoint.steps(run.checkpoints):
+        path, _ = run.good_checkpoint()
+        if not (path / "state").is_dir():
+            raise UserError(f"{run.folder} ships weights only, nothing to go on from: train {recipe.name} instead")
+    with open_world() as world:
+        dataset, spec = _open(recipe, world, progress)
+        saved = spec_from_json(run.read_json("spec.json"))
+        if spec != saved:
+            raise UserError(f"the data of {run.folder} is no longer what it was trained on ({saved} before, {spec} now)")
+        if world.leads:
+            (run.folder / "stop").unlink(missing_ok=True)
+        deadline = None if minutes is None else began + 60 * minutes
+        follow = "train.steps" not in (overrides or {})
+        return _fit(recipe, dataset, spec, run, world, deadline, observers, follow)
+
+
+def _open(recipe: Recipe, world: World, progress: Progress) -> tuple[Dataset, Spec]:
+    """Open the training data; the leader first, so that drawing or decoding is done once."""
+    opened = open_data(recipe.data, "train", progress) if world.leads else None
+    world.wait()
+    return opened or open_data(recipe.data, "train")
+
+
+def _fit(recipe: Recipe, dataset: Dataset, spec: Spec, run: Run, world: World, deadline: float | None,
+         observers: Sequence[Observer], follow: bool = True) -> Run:  # fmt: skip
+    torch.manual_seed(recipe.train.seed)
+    system = build(recipe, spec)
+    torch.manual_seed(recipe.train.seed + 1 + world.rank)
+    loader = Loader(dataset, recipe.train.batch, recipe.train.seed, world.rank, world.size)
+    if recipe.train.batch % (world.size * recipe.train.accumulate):
+        raise UserError(f"a batch of {recipe.train.batch} cannot be cut into {world.size} x {recipe.train.accumulate} parts")
+    trainer = Trainer(
+        system,
+        loader,
+        recipe.train,
+        run,
+        world,
+        preview=_preview(recipe),
+        score=_scorer(recipe, world.device),
+        deadline=deadline,
+        follow=follow,
+        observers=observers,
+    )
+    trainer.fit()
+    if world.leads:
+        run.write("README.md", model_card(recipe, run.folder))
+    return run
+
+
+def build(recipe: Recipe, spec: Spec) -> System:
+    """Make the recipe's system, untrained; what it borrows from other runs stays outside its module tree."""
+    kind = system_class(recipe.room)
+    config = build_config(sys.modules[kind.__module__].Config, recipe.config, recipe.name)
+    system = kind(config, spec)
+    if recipe.borrow:
+        lent = {name: load(run).requires_grad_(False) for name, run in recipe.borrow.items()}
+        object.__setattr__(system, "borrowed", lent)
+    return system
+
+
+def _preview(recipe: Recipe) -> Callable[[System], Any] | None:
+    if not recipe.preview:
+        return None
+    arguments = {key: value for key, value in recipe.preview.items() if key != "ask"}
+    return lambda system: getattr(system, recipe.preview["ask"])(**arguments)
+
+
+def _scorer(recipe: Recipe, device: torch.device, items: int | None = None) -> Callable[[System], Mapping[str, Score]]:
+    """Scores on the first `items` held-out examples, opened when first needed."""
+    held: list[Batch] = []
+    judge = judge_of(recipe, device)
+
+    def score(system: System) -> Mapping[str, Score]:
+        if not held:
+            held.append(place(held_out(recipe, items or recipe.train.score_items), device))
+        return system.evaluate(held[0], judge)
+
+    return score
+
+
+def held_out(recipe: Recipe, items: int) -> Batch:
+    """The first `items` examples of the recipe's test split, or all where it has fewer."""
+    dataset, _ = open_data(recipe.data, "test")
+    return dataset.batch(torch.arange(min(items, len(dataset))), torch.Generator().manual_seed(0))
+
+
+def judge_of(recipe: Recipe, device: torch.device) -> Callable[[Tensor], Tensor] | None:
+    """The network whose features judge this recipe's pictures, as a function of pictures; None where it names none."""
+    if recipe.judge is None:
+        return None
+    judge: Any = load(recipe.judge).to(device)
+
+    @torch.no_grad()
+    def see(pixels: Tensor) -> Tensor:
+        return torch.cat([judge.features(part.to(device)) for part in pixels.split(250)])
+
+    return see
+
+
+def load(run: str | Path | Run, at: str | None = None, device: str = "cpu") -> System:
+    """The system of a run, with averaged weights where it has them, ready to be asked.
+
+    at: "latest", "best" or a step; by default the best of a run that stops by itself, else the latest
+    """
+    name, run = str(run.folder if isinstance(run, Run) else run), find_run(run)
+    recipe = read_recipe(run.folder / "recipe.toml")
+    path, _ = run.good_checkpoint(at or ("best" if recipe.train.stop_after else "latest"))
+    system = build(recipe, spec_from_json(run.read_json("spec.json")))
+    weights = {**checkpoint.read(path, "weights"), **checkpoint.read(path, "ema")}
+    if wrong := state.copy_into(system.state_dict().items(), weights):
+        raise Damaged(f"{path} does not fit {recipe.name}: {wrong[0]}")
+    files = checkpoint.verify(path)["sha256"]
+    where = name if name.startswith("zoo:") else _relative(run.folder)
+    averaged = "ema.safetensors" if "ema.safetensors" in files else "weights.safetensors"
+    system.origin = {
+        "recipe": recipe.name,
+        "run": where,
+        "step": int(path.name),
+        "weights": averaged.split(".")[0],
+        "sha256": files.get(averaged) or next(iter(files.values())),
+        "version": __version__,
+        "torch": torch.__version__,
+        "device": device,
+        "threads": torch.get_num_threads(),
+    }
+    system.step = int(path.name)
+    return system.to(choose_device() if device == "auto" else device).eval()
+
+
+def _relative(folder: Path) -> str:
+    """A path that says no more of this machine than needed."""
+    folder = folder.resolve()
+    here = Path.cwd()
+    return folder.relative_to(here).as_posix() if folder.is_relative_to(here) else folder.as_posix()
+
+
+def evaluate(run: str | Path | Run, items: int = 2000, at: str | None = None) -> Mapping[str, Score]:
+    """Held-out scores of a run, each with its floor and interval."""
+    system, found = load(run, at), find_run(run)
+    recipe = read_recipe(found.folder / "recipe.toml")
+    with torch.no_grad():
+        return _scorer(recipe, torch.device("cpu"), items)(system)
+
+
+def generate(run: str | Path | Run, **arguments: Any) -> Any:
+    """Short for `load(run).generate(...)`."""
+    system: Any = load(run)
+    return system.generate(**arguments)
+
+
+def import_weights(room: str, path: Path, recipe: str | None = None, out: Path | str | None = None,
+                   overrides: Mapping[str, str] | None = None) -> Run:  # fmt: skip
+    """Turn a weight file into a run of `room` that can be asked like any other.
+
+    Raises UserError where names or shapes do not fit the networks of the recipe and overrides.
+    """
+    found = find_room(room)
+    name = recipe or f"{room}/{next(iter(found.recipes))}"
+    chosen = load_recipe(name, overrides)
+    if chosen.room.name != room:
+        raise UserError(f"{name} is no recipe of {room}{did_you_mean(name, [f'{room}/{r}' for r in found.recipes])}")
+    tensors = read_weights(path)
+    _, spec = open_data(chosen.data, "train")
+    system = build(chosen, spec)
+    if wrong := state.copy_into(system.state_dict().items(), tensors):
+        more = f" (+{len(wrong) - 1} more)" if wrong[1:] else ""
+        raise UserError(f"{path} does not fit {name}: {wrong[0]}{more}; choose --recipe or --config.NAME to match it")
+    folder = Path(out) if out is not None else new_folder(runs_folder(), f"{room}-{path.stem}")
+    environment = {"handmade": __version__, "imported": path.name, "sha256": checkpoint.sha256(path)}
+    run = Run.create(folder, chosen.to_toml(), spec_to_json(spec), environment, model_card(chosen, folder))
+    checkpoint.write(run.checkpoints, 0, {"weights": system.state_dict()}, {}, World())
+    run.write("latest", "0")
+    return run
+
+
+__all__ = ["build", "evaluate", "find_run", "generate", "held_out", "import_weights", "judge_of", "load", "recipes",
+           "resume", "runs_folder", "systems", "train"]  # fmt: skip

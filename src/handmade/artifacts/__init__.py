@@ -1,0 +1,21 @@
+"""What systems make, the files it is saved in, and where it came from. Importing this loads no torch."""
+
+from handmade.artifacts.artifact import Artifact
+from handmade.artifacts.film import write_film
+from handmade.artifacts.images import Images, contact_sheet
+from handmade.artifacts.points import Points
+from handmade.artifacts.provenance import read_origin
+from handmade.artifacts.sheet import curves, progress_sheet
+from handmade.artifacts.text import Text
+
+__all__ = [
+    "Artifact",
+    "Images",
+    "Points",
+    "Text",
+    "contact_sheet",
+    "curves",
+    "progress_sheet",
+    "read_origin",
+    "write_film",
+]

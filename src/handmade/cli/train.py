@@ -1,0 +1,83 @@
+"""`train` and `resume`: one process or several, a number of steps or of minutes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from handmade.cli.main import BEGAN, Parser, take_overrides, talking
+from handmade.errors import UserError
+from handmade.recipe import load_recipe
+
+
+def train_(parser: Parser, arguments: list[str]) -> int:
+    """Train a recipe into a new run."""
+    parser.epilog = "Any setting of the recipe can be changed: --train.steps 500 --config.width 32 --data.size 32"
+    parser.add_argument("recipe", metavar="ROOM/RECIPE")
+    parser.add_argument("--data", help="your own folder or file, in place of the recipe's data")
+    parser.add_argument("--out", help="the run's folder (default: the next free one under runs/)")
+    _shared(parser)
+    words, overrides = take_overrides(arguments)
+    wanted = parser.parse_args(words)
+    recipe = load_recipe(wanted.recipe, overrides)  # the user's mistakes come out here, before torch is loaded
+    if wanted.devices > 1 and "WORLD_SIZE" not in os.environ:
+        return _launch(wanted.devices, ["train", *arguments])
+    from handmade import api
+
+    with talking() as progress:
+        run = api.train(recipe, data=wanted.data, out=wanted.out, minutes=wanted.minutes, progress=progress,
+                        observers=_observers(wanted.json), began=BEGAN)  # fmt: skip
+    return _report(run, wanted.json)
+
+
+def resume_(parser: Parser, arguments: list[str]) -> int:
+    """Go on with a run."""
+    parser.add_argument("run", metavar="RUN", help="a path, a name under runs/, or `latest`")
+    _shared(parser)
+    words, overrides = take_overrides(arguments)
+    wanted = parser.parse_args(words)
+    if wanted.devices > 1 and "WORLD_SIZE" not in os.environ:
+        return _launch(wanted.devices, ["resume", *arguments])
+    from handmade import api
+
+    with talking() as progress:
+        run = api.resume(wanted.run, minutes=wanted.minutes, overrides=overrides, progress=progress,
+                         observers=_observers(wanted.json), began=BEGAN)  # fmt: skip
+    return _report(run, wanted.json)
+
+
+def _shared(parser: Parser) -> None:
+    parser.add_argument("--minutes", type=float, help="a wall-clock budget in place of a number of steps")
+    parser.add_argument("--devices", type=int, default=1, help="processes on this machine (default 1)")
+    parser.add_argument("--json", action="store_true", help="one JSON document about the run on standard output")
+
+
+def _launch(devices: int, arguments: list[str]) -> int:
+    """Start the same command in several processes and wait for them."""
+    from handmade.engine.devices import launch_command
+
+    cores = os.cpu_count() or 1
+    if not 1 <= devices <= 64:
+        raise UserError(f"devices must lie between 1 and 64, not {devices}")
+    environment = {"OMP_NUM_THREADS": str(max(1, cores // devices)), **os.environ}
+    return subprocess.run(launch_command(devices, arguments), env=environment, check=False).returncode
+
+
+def _observers(quiet: bool) -> list:
+    from handmade.engine.observers import Console
+
+    return [Console(sys.stderr)]
+
+
+def _report(run, as_json: bool) -> int:
+    if os.environ.get("RANK", "0") != "0":
+        return 0
+    scores = next((event["scores"] for event in reversed(list(run.events("score")))), {})
+    if as_json:
+        print(json.dumps({"run": str(run.folder), "step": run.marked("latest"), "scores": scores}, indent=1))
+    else:
+        print(run.folder)
+        print(f"  handmade ask {run.folder} generate\n  handmade resume {run.folder} --minutes 20", file=sys.stderr)
+    return 0

@@ -1,0 +1,146 @@
+"""The contract of a room: players, a game in turns, and things you can ask for. Read this first.
+
+A `System` holds networks. Its `objective` is a Python generator: `yield Turn("generator", loss)` means "my turn is over,
+update me". The engine then runs the loss backward into that player's parameters only, lets its optimizer step, and resumes
+the function, which goes on with the tensors it already has. A system with one loss is the simplest game: one player, one turn.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from handmade.asks import Ask, Range, describe
+
+__all__ = ["Ask", "Batch", "Dice", "Range", "Schedule", "Score", "System", "Turn", "ask", "asks_of", "seeded"]
+
+Batch = Any  # a tensor, or a (named) tuple or dict of tensors; the engine moves it to the device
+Schedule = Callable[[float], float]  # progress of the run in 0..1 -> factor on the learning rate
+
+
+class Turn(NamedTuple):
+    """One player's move: `loss` is a float32 scalar, `log` holds more scalars worth plotting."""
+
+    player: str  # a key of System.optimizers()
+    loss: Tensor
+    log: Mapping[str, Tensor] = {}
+
+
+class Score(NamedTuple):
+    """A held-out number with what is needed to judge it."""
+
+    value: float
+    about: str  # what is measured, on how many items, in words
+    better: Literal["lower", "higher"] = "lower"
+    floor: float | None = None  # the same number for real data against real data: nobody can be better
+    low: float | None = None  # 95 % interval of `value`
+    high: float | None = None
+
+
+class Dice:
+    """Random numbers for one step that do not depend on how the batch is cut.
+
+    Each draw is made for the whole batch and then cut to this part, so one process or two, one micro-batch or four,
+    and a resumed run all see the same noise. The engine sets fresh dice before every step.
+    """
+
+    def __init__(self, seed: int = 0, part: int = 0, parts: int = 1, device: torch.device | str = "cpu"):
+        self.part, self.parts, self.device = part, parts, torch.device(device)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+
+    def normal(self, n: int, *shape: int) -> Tensor:
+        """Standard normal noise, (n, *shape)."""
+        return self._cut(torch.randn(n * self.parts, *shape, generator=self.generator, device=self.device), n)
+
+    def uniform(self, n: int, *shape: int) -> Tensor:
+        """Uniform numbers in 0..1, (n, *shape)."""
+        return self._cut(torch.rand(n * self.parts, *shape, generator=self.generator, device=self.device), n)
+
+    def integers(self, high: int, n: int, *shape: int) -> Tensor:
+        """Whole numbers 0..high-1, (n, *shape), int64."""
+        size = (n * self.parts, *shape)
+        return self._cut(torch.randint(high, size, generator=self.generator, device=self.device), n)
+
+    def _cut(self, drawn: Tensor, n: int) -> Tensor:
+        return drawn[self.part * n : (self.part + 1) * n]
+
+
+class System(nn.Module):
+    """One generative model: networks, the game that trains them, and what can be asked of it.
+
+    A room subclasses it in plain single-device PyTorch: no device, rank, autocast, backward, step, logging or file access.
+    Players are reached by calling direct children (`self.generator(z)`), which is where the engine applies bf16.
+    """
+
+    step: int = 0  # updates done so far; set by the engine
+    dice: Dice  # set by the engine before each step
+    origin: Mapping[str, Any] | None = None  # where the weights come from; set when a run is loaded
+
+    def __init__(self, config: Any, data: Any):
+        super().__init__()
+        self.config, self.data, self.dice = config, data, Dice()
+
+    def optimizers(self) -> Mapping[str, Optimizer | tuple[Optimizer, Schedule]]:
+        """One optimizer per player, with a schedule of its own where the room wants one."""
+        raise NotImplementedError(f"{type(self).__name__} names no players")
+
+    def objective(self, batch: Batch) -> Iterator[Turn]:
+        """Play one step on a training batch; yield a Turn whenever a player's move is over."""
+        raise NotImplementedError(f"{type(self).__name__} has no objective")
+
+    def evaluate(self, held_out: Batch, judge: Callable[[Tensor], Tensor] | None = None) -> Mapping[str, Score]:
+        """Score the system on one large held-out batch, without learning; the first score is the room's yardstick.
+
+        judge: pictures (N, C, H, W) in [-1, 1] -> features (N, D), a trained network named by the recipe
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no yardstick")
+
+    def stream(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+        """Where training batches come from: the loader, unless the system makes its own experience."""
+        yield from loader
+
+    def stream_state(self) -> dict[str, Any]:
+        """What `stream` and `objective` remember beyond weights (an image pool, a replay buffer): tensors and plain values."""
+        return {}
+
+    def load_stream_state(self, state: dict[str, Any]) -> None:
+        """Take back what `stream_state` returned."""
+
+
+def ask(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a method as something a user can ask for; it then runs in evaluation mode, without gradients, arguments checked."""
+
+    @functools.wraps(method)
+    def answer(self: System, **arguments: Any) -> Any:
+        arguments = describe(method).check(arguments)
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                artifact = method(self, **arguments)
+        finally:
+            self.train(was_training)
+        if self.origin is None:
+            return artifact
+        return replace(artifact, origin={**self.origin, "ask": method.__name__, "arguments": arguments})
+
+    answer.is_ask = True  # type: ignore[attr-defined]
+    return answer
+
+
+def asks_of(system: System | type[System]) -> dict[str, Ask]:
+    """All asks of a system by name, in the order in which the class defines them."""
+    kind = system if isinstance(system, type) else type(system)
+    methods = {name: value for base in reversed(kind.__mro__) for name, value in vars(base).items()}
+    return {name: describe(value.__wrapped__) for name, value in methods.items() if getattr(value, "is_ask", False)}
+
+
+def seeded(seed: int) -> torch.Generator:
+    """A generator on the CPU for asks: the same seed gives the same numbers on every machine."""
+    return torch.Generator().manual_seed(seed)

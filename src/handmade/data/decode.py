@@ -1,0 +1,106 @@
+"""One picture file, of any common kind, to square uint8 pixels; what is too large is refused before it is decoded."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from handmade.errors import Damaged
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+MOST_PIXELS = 4096 * 4096  # 16 megapixels, ours: the decoder's own limit is eleven times as high
+MOST_BYTES = 20_000_000
+ENDINGS = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif",
+)  # fmt: skip
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")  # a closed list: others can start programs
+
+
+@contextmanager
+def quiet_decoder() -> Iterator[None]:
+    """Turn the decoder's warning about huge pictures into an error, and still its remarks about odd files."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def decode(content: bytes, size: int, channels: int) -> np.ndarray:
+    """A picture file -> (channels, size, size) uint8: turned upright, on white, its middle square, resized.
+
+    Raises Damaged with the reason for what is no picture, is broken, or is larger than our limits. Of an animation the
+    first frame is taken.
+    """
+    from PIL import Image, ImageOps
+
+    if len(content) > MOST_BYTES:
+        raise Damaged(f"{len(content) / 1e6:,.0f} MB, more than the {MOST_BYTES / 1e6:,.0f} MB allowed")
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise Damaged(_too_large(f"{picture.width} x {picture.height} pixels"))
+            if picture.format == "JPEG":
+                picture.draft(None, (2 * size, 2 * size))  # decode at a fraction: never below twice what is needed
+            picture.load()
+            return square(ImageOps.exif_transpose(picture), size, channels)
+    except Damaged:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise Damaged(_too_large("a picture")) from None
+    except Image.UnidentifiedImageError:
+        raise Damaged("not a picture that can be read") from None
+    except Exception as error:  # decoders raise kinds of their own, down to struct.error; the reason is kept
+        raise Damaged(f"broken: {error}") from None
+
+
+def _too_large(what: str) -> str:
+    return f"{what} is more than the {MOST_PIXELS // 2**20} megapixels allowed"
+
+
+def square(picture: Image, size: int, channels: int) -> np.ndarray:
+    """Crop the middle square and resize it with a Lanczos filter, (channels, size, size) uint8."""
+    import numpy as np
+    from PIL import Image
+
+    picture = _opaque(picture).convert("RGB" if channels == 3 else "L")
+    side = min(picture.size)
+    left, top = (picture.width - side) / 2, (picture.height - side) / 2
+    if picture.size != (size, size):
+        box = (left, top, left + side, top + side)
+        picture = picture.resize((size, size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+    pixels = np.asarray(picture)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _opaque(picture: Image) -> Image:
+    """Eight bits a channel and no transparency: 16-bit grey is scaled, not clipped; what shines through is white."""
+    from PIL import Image
+
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return _eight_bits(picture)
+    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture).convert("RGB")
+    return picture
+
+
+def _eight_bits(picture: Image) -> Image:
+    """16-bit, 32-bit and floating-point grey, from the range that their kind of number is used for, to 0..255."""
+    import numpy as np
+    from PIL import Image
+
+    values = np.asarray(picture).astype(np.float64)
+    if picture.mode == "F":
+        top = 1.0 if values.max(initial=0) <= 1 else 255.0
+    else:
+        top = 255.0 if picture.mode == "I" and values.max(initial=0) <= 255 else 65535.0
+    return Image.fromarray((values * (255 / top)).round().clip(0, 255).astype(np.uint8))

@@ -1,0 +1,153 @@
+"""Time the candidates on the system itself, and take the fastest that keeps the losses.
+
+Which of bf16, channels_last and one or two threads is fastest depends on the network and on the processor: bf16 makes
+convolutions 1.9 to 2.8 times faster on one machine and a small network slower on the same one. So a few real steps are
+timed on copies of the system, at the start, and the choice is recorded in the run.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from handmade.core import Batch, System
+from handmade.engine.devices import World, fuse, place, prepare
+from handmade.engine.turns import Table, players_of
+from handmade.recipe import Plan
+
+TOLERANCE = 0.05  # relative difference of losses against float32; the measured noise of bf16 is well under 0.02
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How the networks compute."""
+
+    precision: str = "float32"
+    channels_last: bool = False
+    threads: int = 1
+
+    def __str__(self) -> str:
+        layout = "channels last" if self.channels_last else "channels first"
+        return f"{self.precision}, {layout}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one candidate took."""
+
+    choice: Choice
+    seconds: float  # per step
+    loss: float  # mean absolute loss of its steps
+
+
+def choose(system: System, batch: Batch, plan: Plan, world: World, seconds: float = 8.0) -> tuple[Choice, list[Timing]]:
+    """Return the fastest choice within the plan's limits, and every timing taken.
+
+    seconds: about how long it may take; candidates that cannot win are dropped after one step
+    """
+    most = torch.get_num_threads()
+    first = Choice("float32", False, most)
+    fixed = Choice(
+        plan.precision if plan.precision != "auto" else "float32",
+        plan.channels_last is True,
+        plan.threads if isinstance(plan.threads, int) else most,
+    )
+    if "auto" not in (plan.precision, plan.channels_last, plan.threads):
+        return fixed, []
+    deadline = time.perf_counter() + seconds
+    timings: list[Timing] = []
+
+    def try_(choice: Choice) -> Timing:
+        best = min((t.seconds for t in timings), default=math.inf)
+        timing = _time(system, batch, choice, world, best, min(deadline, time.perf_counter() + seconds / 4))
+        timings.append(timing)
+        return timing
+
+    reference = try_(Choice(first.precision, False, fixed.threads))
+    best = reference
+    for change in _changes(system, plan, reference.seconds, world):
+        if time.perf_counter() > deadline:
+            break
+        timing = try_(change(best.choice))
+        if timing.seconds < 0.97 * best.seconds and _same(timing.loss, reference.loss):
+            best = timing
+    chosen = best.choice
+    if plan.precision != "auto":
+        chosen = Choice(plan.precision, chosen.channels_last, chosen.threads)
+    return chosen, timings
+
+
+def _changes(system: System, plan: Plan, seconds: float, world: World) -> list[Callable[[Choice], Choice]]:
+    """One change at a time, each tried on top of the best so far."""
+    convolves = any(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in system.modules())
+    changes: list[Callable[[Choice], Choice]] = []
+    if plan.threads == "auto" and seconds < 0.02 and torch.get_num_threads() > 1 and world.device.type == "cpu":
+        changes.append(lambda c: Choice(c.precision, c.channels_last, 1))
+    if plan.precision in ("auto", "bf16") and _has_bf16(world):
+        changes.append(lambda c: Choice("bf16", c.channels_last, c.threads))
+    if plan.channels_last in ("auto", True) and convolves:
+        changes.append(lambda c: Choice(c.precision, True, c.threads))
+    return changes
+
+
+def _has_bf16(world: World) -> bool:
+    return world.device.type == "cpu" or (world.device.type == "cuda" and torch.cuda.is_bf16_supported())
+
+
+def _same(loss: float, reference: float) -> bool:
+    return abs(loss - reference) <= TOLERANCE * max(abs(reference), 0.1)
+
+
+def _time(system: System, batch: Batch, choice: Choice, world: World, best: float, deadline: float) -> Timing:
+    """Play real steps on a copy: two to warm up and compare losses, then up to twelve that count."""
+    threads = torch.get_num_threads()
+    random = torch.get_rng_state()
+    torch.set_num_threads(choice.threads)
+    twin = copy.deepcopy(system)
+    alone = World(device=world.device)
+    prepare(twin, alone, choice.precision, choice.channels_last)
+    players = players_of(twin)
+    for player in players.values():
+        fuse(player.optimizer, world.device)
+    table = Table(twin, players, alone)
+    placed = place(batch, world.device, choice.channels_last)
+    losses, times = [], []
+    try:
+        for step in range(14):
+            began = time.perf_counter()
+            turns = list(table.play([placed], seed=step))
+            if world.device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - began)
+            if step < 2:
+                losses += [float(turn.loss.detach().abs()) for turn in turns]
+            elif time.perf_counter() > deadline or times[-1] > 1.5 * best:
+                break
+            twin.step += 1
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_rng_state(random)
+    counted = sorted(times[2:])
+    return Timing(choice, counted[len(counted) // 2], sum(losses) / len(losses))
+
+
+def report(choice: Choice, timings: list[Timing]) -> str:
+    """One line that says what was chosen and why."""
+    if not timings:
+        return f"computing in {choice}, as the recipe says"
+    plain = timings[0].seconds
+    taken = next((t for t in timings if t.choice == choice), timings[0])
+    others = ", ".join(f"{t.choice}: {1000 * t.seconds:.1f} ms" for t in timings)
+    return f"computing in {choice}: {plain / taken.seconds:.2f} times as fast as plain float32 ({others})"
+
+
+def record(choice: Choice, timings: list[Timing]) -> dict[str, Any]:
+    """The choice and its timings as plain values, for environment.json."""
+    return {"choice": asdict(choice), "timings": [{**asdict(t.choice), "seconds": t.seconds} for t in timings]}

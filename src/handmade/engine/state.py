@@ -1,0 +1,104 @@
+"""A trainer's whole memory as tensors and plain values: nothing is pickled, and nothing is forgotten.
+
+`pack` splits any nest of containers into JSON values and named tensors; `unpack` puts it together again. Tensors that are
+split over processes (FSDP2) are packed piece by piece, so that every process writes only what it holds.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
+
+
+def pack(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
+    """Return `tree` as JSON values; every tensor or array in it goes into `tensors` and leaves its name behind.
+
+    Raises TypeError for anything that is neither a tensor, an array, a container nor a plain value.
+    """
+    if isinstance(tree, Tensor | np.ndarray):
+        tensors[path] = torch.as_tensor(tree)
+        return {"$": "array" if isinstance(tree, np.ndarray) else "tensor", "name": path}
+    if isinstance(tree, Mapping):
+        items = [[k if isinstance(k, int) else str(k), pack(v, tensors, f"{path}/{k}")] for k, v in tree.items()]
+        return {"$": "map", "items": items}
+    if isinstance(tree, list | tuple):
+        items = [pack(value, tensors, f"{path}/{index}") for index, value in enumerate(tree)]
+        return {"$": "tuple" if isinstance(tree, tuple) else "list", "items": items}
+    if isinstance(tree, np.generic):
+        return tree.item()
+    if tree is None or isinstance(tree, bool | int | float | str):
+        return tree
+    raise TypeError(f"state {path} holds a {type(tree).__name__}, which is neither a tensor nor a plain value")
+
+
+def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Undo `pack`."""
+    if not isinstance(packed, dict):
+        return packed
+    match packed["$"]:
+        case "tensor":
+            return tensors[packed["name"]]
+        case "array":
+            return tensors[packed["name"]].numpy()
+        case "map":
+            return {key: unpack(value, tensors) for key, value in packed["items"]}
+        case "tuple":
+            return tuple(unpack(value, tensors) for value in packed["items"])
+        case _:
+            return [unpack(value, tensors) for value in packed["items"]]
+
+
+def random_state() -> dict[str, Any]:
+    """Every random generator that training may draw from."""
+    state = {"torch": torch.get_rng_state(), "numpy": np.random.get_state(), "python": random.getstate()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Take back what `random_state` returned."""
+    torch.set_rng_state(state["torch"].cpu())
+    np.random.set_state(state["numpy"])
+    random.setstate(state["python"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())
+
+
+@torch.no_grad()
+def copy_into(live: Iterable[tuple[str, Tensor]], saved: Mapping[str, Tensor]) -> list[str]:
+    """Copy saved tensors into live ones of the same name and shape; return a line for each that does not fit."""
+    wrong = []
+    for name, target in live:
+        if name not in saved:
+            wrong.append(f"{name} is missing")
+        elif saved[name].shape != target.shape:
+            wrong.append(f"{name} is {tuple(saved[name].shape)}, not {tuple(target.shape)}")
+        else:
+            target.copy_(split_like(saved[name], target))
+    return wrong
+
+
+def split_like(full: Tensor, target: Tensor) -> Tensor:
+    """Split a whole tensor over the processes as `target` is split; a plain target takes it whole."""
+    if isinstance(target, DTensor) and full.shape == target.shape:
+        return distribute_tensor(full.to(target.device), target.device_mesh, target.placements)
+    return full
+
+
+def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Give an optimizer its memory back; moments are split as the parameters are."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, moments in state["state"].items():
+        state["state"][index] = {
+            key: split_like(value, parameters[index]) if isinstance(value, Tensor) else value
+            for key, value in moments.items()
+        }
+    optimizer.load_state_dict(state)

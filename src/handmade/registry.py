@@ -1,0 +1,153 @@
+"""Find rooms by folder and read what they say of themselves, without importing torch.
+
+A room is a folder with `system.py`, `recipes.toml` and `README.md`. Rooms that come with the package are in `systems/`;
+your own are looked for in the folders of HANDMADE_ROOMS and in `rooms/` under the store. Nothing is registered by hand.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from handmade.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from handmade.core import System
+
+PACKAGE = Path(__file__).parent
+ZOO = PACKAGE / "zoo"
+
+
+def store() -> Path:
+    """The folder for what belongs to this user: HANDMADE_HOME, or `handmade` in the platform's data folder."""
+    if home := os.environ.get("HANDMADE_HOME"):
+        return Path(home)
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "handmade"
+
+
+class Field(NamedTuple):
+    """One setting of a room's Config, as its source states it."""
+
+    kind: str
+    default: str
+    help: str
+
+
+@dataclass(frozen=True)
+class Room:
+    """One folder: what it is, and its recipes as raw tables."""
+
+    name: str
+    folder: Path
+    system: Mapping[str, Any]  # title, class, makes, story, paper
+    recipes: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return self.system.get("title", self.name)
+
+    @cached_property
+    def source(self) -> str:
+        """The text of the file that holds the system's class."""
+        return (self.folder / f"{self.system['class'].split(':')[0]}.py").read_text("utf-8")
+
+    @cached_property
+    def fields(self) -> dict[str, Field]:
+        """The settings of the room's Config, read from its source: name -> kind, default, help."""
+        lines = self.source.splitlines()
+        body = next((n.body for n in ast.parse(self.source).body if isinstance(n, ast.ClassDef) and n.name == "Config"), [])
+        found = {}
+        for node in body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+                _, _, comment = lines[node.lineno - 1].partition("  # ")
+                found[node.target.id] = Field(ast.unparse(node.annotation), ast.unparse(node.value), comment.strip())
+        return found
+
+    @cached_property
+    def asks(self) -> dict[str, str]:
+        """What the system can be asked for, read from its source: name -> first line of its docstring."""
+        wanted = self.system["class"].split(":")[1]
+        body = next((n.body for n in ast.parse(self.source).body if isinstance(n, ast.ClassDef) and n.name == wanted), [])
+        return {
+            node.name: (ast.get_docstring(node) or "").split("\n")[0]
+            for node in body
+            if isinstance(node, ast.FunctionDef)
+            and any(isinstance(mark, ast.Name) and mark.id == "ask" for mark in node.decorator_list)
+        }
+
+
+def room_folders() -> Iterator[Path]:
+    """Every folder that may hold rooms, the package's own first."""
+    yield PACKAGE / "systems"
+    yield from (Path(part) for part in os.environ.get("HANDMADE_ROOMS", "").split(os.pathsep) if part)
+    yield store() / "rooms"
+
+
+def rooms() -> dict[str, Room]:
+    """All rooms by name, in alphabetical order; the package's own win where names collide."""
+    found: dict[str, Room] = {}
+    for folder in room_folders():
+        for path in sorted(folder.glob("*/recipes.toml")):
+            if path.parent.name not in found:
+                found[path.parent.name] = _read(path)
+    return dict(sorted(found.items()))
+
+
+def _read(path: Path) -> Room:
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))
+        system = tables["system"]
+        if system["class"].count(":") != 1:
+            raise KeyError("class")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not TOML: {error}") from None
+    except KeyError as error:
+        raise UserError(f"{path} lacks [system] {error}; a room states title, class, makes and story there") from None
+    return Room(path.parent.name, path.parent, system, tables.get("recipe", {}))
+
+
+def find_room(name: str) -> Room:
+    """Return the room, or raise UserError with the nearest name."""
+    known = rooms()
+    if name not in known:
+        raise UserError(f'no room "{name}"{did_you_mean(name, known)}')
+    return known[name]
+
+
+def find_recipe(name: str) -> tuple[Room, Mapping[str, Any]]:
+    """Return the room and the raw table of `ROOM/RECIPE`; a room alone is no recipe."""
+    room_name, slash, recipe_name = name.partition("/")
+    room = find_room(room_name)
+    if not slash or recipe_name not in room.recipes:
+        raise UserError(f'no recipe "{name}"{did_you_mean(name, [f"{room.name}/{r}" for r in room.recipes])}')
+    return room, room.recipes[recipe_name]
+
+
+def system_class(room: Room) -> type[System]:
+    """Import the room's system class; this is where torch is loaded."""
+    module_name, class_name = room.system["class"].split(":")
+    qualified = f"handmade.systems.{room.name}.{module_name}"
+    path = room.folder / f"{module_name}.py"
+    module = sys.modules.get(qualified)
+    if module is None or Path(module.__file__ or "") != path:
+        spec = importlib.util.spec_from_file_location(qualified, path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise UserError(f"room {room.name} has no {path.name}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[qualified] = module
+        spec.loader.exec_module(module)
+    return getattr(module, class_name)
+
+
+def zoo() -> dict[str, Path]:
+    """The trained runs that ship with the package: `ROOM/RECIPE` -> run folder."""
+    return {f"{p.parent.parent.name}/{p.parent.name}": p.parent for p in sorted(ZOO.glob("*/*/recipe.toml"))}
