@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 TORCH  ?= torch==2.13.0
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c .venv/constraints.txt
 
 .PHONY: demo test test-slow check bench studio docs clean
 
@@ -26,13 +27,14 @@ bench: .venv/ready-dev
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache
 
-# The processor's build of torch is pinned first; a machine with a GPU sets TORCH to the build that fits it.
+# Torch is chosen here (TORCH="torch==2.11.0" for a GPU build); everything else is pinned in constraints.txt.
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH) -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[all]" -c constraints.txt
+	{ grep -v '^torch==' constraints.txt; echo '$(TORCH)'; } > .venv/constraints.txt
+	$(PIP) $(TORCH)
+	$(PIP) -e ".[all]"
 	touch $@
 
 .venv/ready-dev: .venv/ready
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]" -c constraints.txt
+	$(PIP) -e ".[dev]"
 	touch $@

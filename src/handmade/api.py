@@ -230,7 +230,9 @@ def load(run: str | Path | Run, at: str | None = None, device: str = "cpu") -> S
     path, _ = run.good_checkpoint(at or ("best" if recipe.train.stop_after else "latest"))
     system = build(recipe, spec_from_json(run.read_json("spec.json")))
     weights = {**checkpoint.read(path, "weights"), **checkpoint.read(path, "ema")}
-    if wrong := state.copy_into(system.state_dict().items(), weights):
+    absent = set(run.read_json("environment.json").get("left_out", ()))  # networks that only train, in a shipped run
+    wanted = [(name, value) for name, value in system.state_dict().items() if name.split(".")[0] not in absent]
+    if wrong := state.copy_into(wanted, weights):
         raise Damaged(f"{path} does not fit {recipe.name}: {wrong[0]}")
     files = checkpoint.verify(path)["sha256"]
     where = name if name.startswith("zoo:") else _relative(run.folder)

@@ -1,7 +1,7 @@
 """What a run has recorded: losses, scores and samples over training, read from its folder.
 
-Reads `events.jsonl` as a kill at any moment may have left it: a half line is passed over, and where a resumed run went
-back to its last checkpoint, the later account of a step stands.
+Reads `events.jsonl` as a kill at any moment may have left it: a half line is passed over, and where a step is told
+twice, the later account stands.
 """
 
 from __future__ import annotations
@@ -95,10 +95,6 @@ def history(events: Iterable[Mapping[str, Any]], run: Path = Path()) -> History:
         at = event.get("step")
         if not isinstance(at, int) or at < 0:
             continue
-        if at < step and event["kind"] != "start":  # resumed from an older checkpoint
-            for curve in (*losses.values(), *scores.values(), samples):
-                for late in [known for known in curve if known > at]:
-                    del curve[late]
         time = _number(event.get("seconds"))
         step, seconds = at, seconds if time is None else time
         if event["kind"] == "step":

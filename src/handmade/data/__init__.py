@@ -1,0 +1,1 @@
+"""Where examples come from, and what a network must know about them."""

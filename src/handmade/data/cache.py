@@ -19,7 +19,7 @@ from zipfile import BadZipFile
 
 
 def cache_folder() -> Path:
-    """The folder for things that can be made again: $HANDMADE_CACHE, else what the platform names. It may not exist yet."""
+    """The folder for things that can be made again: $HANDMADE_CACHE, else the platform's own. It may not exist yet."""
     if chosen := os.environ.get("HANDMADE_CACHE"):
         return Path(chosen).expanduser()
     if sys.platform == "win32":
@@ -46,7 +46,7 @@ def store(target: Path, write: Callable[[Path], None]) -> bool:
         return False
     try:
         write(beside)
-        os.replace(beside, target)
+        Path(beside).replace(target)
     except OSError:
         return target.exists()
     finally:
@@ -66,7 +66,7 @@ def store_arrays(target: Path, arrays: Mapping[str, Any]) -> bool:
     try:
         with os.fdopen(handle, "wb") as file:
             np.savez_compressed(file, **arrays)
-        os.replace(beside, target)
+        Path(beside).replace(target)
     except OSError:
         return target.exists()
     finally:
@@ -79,7 +79,7 @@ def load_arrays(target: Path) -> dict[str, Any] | None:
     import numpy as np
 
     try:
-        with np.load(target, allow_pickle=False) as kept:
+        with open(target, "rb") as file, np.load(file, allow_pickle=False) as kept:
             return {name: kept[name] for name in kept.files}
     except (OSError, ValueError, EOFError, BadZipFile):
         return None

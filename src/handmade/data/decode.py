@@ -28,7 +28,7 @@ def quiet_decoder() -> Iterator[None]:
     from PIL import Image
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 
@@ -72,10 +72,10 @@ def square(picture: Image, size: int, channels: int) -> np.ndarray:
 
     picture = _opaque(picture).convert("RGB" if channels == 3 else "L")
     side = min(picture.size)
-    left, top = (picture.width - side) / 2, (picture.height - side) / 2
-    if picture.size != (size, size):
-        box = (left, top, left + side, top + side)
-        picture = picture.resize((size, size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    picture = picture.crop((left, top, left + side, top + side))
+    if side != size:
+        picture = picture.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
     pixels = np.asarray(picture)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
@@ -98,7 +98,7 @@ def _eight_bits(picture: Image) -> Image:
     import numpy as np
     from PIL import Image
 
-    values = np.asarray(picture).astype(np.float64)
+    values = np.nan_to_num(np.asarray(picture).astype(np.float64))
     if picture.mode == "F":
         top = 1.0 if values.max(initial=0) <= 1 else 255.0
     else:

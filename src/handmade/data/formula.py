@@ -1,7 +1,8 @@
 """A formula of x that the user types, read as mathematics and never run as code.
 
-The text is parsed into Python's syntax tree, and a short list of its nodes is allowed: numbers, x, pi, e, + - * / **, signs,
-and eight functions. It is then evaluated on float64 tensors, so that no power of whole numbers can grow without bound.
+The text is parsed into Python's syntax tree, and a short list of its nodes is allowed: numbers, x, pi, e, + - * / **,
+signs, and seven functions. It is then evaluated on float64 tensors, so that no power of whole numbers can grow without
+bound.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from handmade.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from torch import Tensor
 
-LONGEST, LARGEST_EXPONENT = 200, 100.0
+LONGEST, LARGEST_POWER = 200, 100.0
 FUNCTIONS = ("sin", "cos", "tan", "exp", "log", "sqrt", "abs")
 CONSTANTS = {"pi": math.pi, "e": math.e}
 OPERATORS = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", ast.Pow: "pow"}
@@ -42,18 +43,18 @@ class Formula:
 def _check(node: ast.AST, text: str) -> None:
     """Refuse every node that is not on the list; the message names what the user wrote."""
     match node:
-        case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
-            _finite(node.value, text)
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            _finite(number, text)
         case ast.Name(id=name):
             if name != "x" and name not in CONSTANTS:
                 raise UserError(f'"{text}": {name} is unknown{did_you_mean(name, ["x", *CONSTANTS, *FUNCTIONS])}')
         case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=operand):
             _check(operand, text)
+        case ast.BinOp(op=ast.Pow(), right=ast.Constant(value=int() | float() as exponent)) if exponent > LARGEST_POWER:
+            raise UserError(f'"{text}": an exponent may be at most {LARGEST_POWER:g}')
         case ast.BinOp(left=left, op=operator, right=right) if type(operator) in OPERATORS:
             _check(left, text)
             _check(right, text)
-            if isinstance(operator, ast.Pow) and isinstance(right, ast.Constant) and right.value > LARGEST_EXPONENT:
-                raise UserError(f'"{text}": an exponent may be at most {LARGEST_EXPONENT:g}, not {right.value:g}')
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]):
             if name not in FUNCTIONS:
                 raise UserError(f'"{text}": {name} is no function here{did_you_mean(name, FUNCTIONS)}')

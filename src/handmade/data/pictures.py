@@ -79,11 +79,13 @@ class Pictures:
         )
 
 
-def choose(labels: Mapping[str, Sequence[str]], codes: Tensor, where: str) -> tuple[Tensor, Tensor, dict[str, tuple[str, ...]]]:
+def choose(
+    labels: Mapping[str, Sequence[str]], codes: Tensor, where: str
+) -> tuple[Tensor, Tensor, dict[str, tuple[str, ...]]]:
     """Read `where` ("glasses=yes, hair=blond|black") and return the rows it keeps, their codes, and the labels left.
 
-    (N, A) codes -> (R,) rows and (R, A) codes: of an attribute named in `where` only the named values remain, renumbered
-    in their old order, so that "class=shirt|bag" makes a data set of two classes.
+    (N, A) codes -> (R,) rows and (R, A) codes: of an attribute named in `where` only the named values remain,
+    renumbered in their old order, so that "class=shirt|bag" makes a data set of two classes.
     """
     import torch
 

@@ -5,8 +5,8 @@ parameters are its options, the way an ask's are its form:
 
     def numbers(wanted: Wanted, of: int = 5, depth: int = 100) -> tuple[Dataset, Spec]: ...
 
-A recipe's data table names the source and its options, `{source = "numbers", of = 7}`; `{path = "FOLDER"}` is the user's
-own pictures. Importing this module, or any source, loads no torch: names and options are checked first.
+A recipe's data table names the source and its options, `{source = "numbers", of = 7}`; `{path = "FOLDER"}` is the
+user's own pictures. Importing this module, or any source, loads no torch: names and options are checked first.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ Progress = Callable[[int, int, str], None]  # done, of how many, what
 class Dataset(Protocol):
     """A fixed number of examples that can be taken in any order."""
 
-    fingerprint: str  # SHA-256 (hex) of the content, or of everything it is made from
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the content, or of everything it is made from."""
+        ...
 
     def __len__(self) -> int:
         """How many examples there are."""
@@ -133,7 +136,7 @@ def check_data(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def open_data(data: Mapping[str, Any], split: Split = "train", progress: Progress = _silent) -> tuple[Dataset, Spec]:
-    """Open what a recipe's data table names: a source (`source = "faces"`) or the user's own pictures (`path = ...`)."""
+    """Open what a recipe's data table names: a source (`source = "faces"`) or your own pictures (`path = ...`)."""
     source, options = _named(data)
     return source.open(split, progress, **options)
 
@@ -174,4 +177,3 @@ def prepare(name: str, progress: Progress = _silent) -> Path:
         return fetch(source.name, source.files, source.mirrors, progress)
     source.open("train", progress)
     return cache_folder()
-

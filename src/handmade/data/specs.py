@@ -1,7 +1,7 @@
 """What a network must know about its data, and the codec between raw form and tensors.
 
-A spec is saved with every run (`spec.json`), so that generating never needs the data set. Each kind is a frozen dataclass
-of plain values; `spec_to_json` and `spec_from_json` are exact inverses. Importing this module loads no torch.
+A spec is saved with every run (`spec.json`), so that generating never needs the data set. Each kind is a frozen
+dataclass of plain values; `spec_to_json` and `spec_from_json` are exact inverses. Importing this module loads no torch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ImageSpec:
 
     channels: int  # 1 grey, 3 colour
     size: int  # height and width in pixels
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # attribute -> names of its values, in code order
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # attribute -> its values, in code order
 
     def encode(self, raw: Tensor) -> Tensor:
         """(B, C, H, W) uint8 -> float32 in [-1, 1]."""

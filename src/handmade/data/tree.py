@@ -1,4 +1,4 @@
-"""The files below a folder, or inside a .zip that stays packed, seen in one way: names, sizes, bytes. Nothing is written."""
+"""The files below a folder, or inside a .zip that stays packed, seen in one way: names, sizes, bytes."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class Tree:
             raise Damaged(f"{self.sizes[name] / 1e6:,.0f} MB, more than the {most / 1e6:,.0f} MB allowed")
         try:
             with self.packed.open(name) if self.packed else open(self.root / name, "rb") as file:
-                content = file.read(most + 1)
+                content = file.read(self.sizes[name] + 1)
         except (OSError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-            raise Damaged(f"cannot be read: {error}") from None  # RuntimeError: a password; NotImplementedError: a method
-        if len(content) > most:
-            raise Damaged(f"more than the {most / 1e6:,.0f} MB allowed")
+            raise Damaged(f"cannot be read: {error}") from None  # RuntimeError is how a .zip asks for a password
+        if len(content) > self.sizes[name]:
+            raise Damaged("has grown since the folder was listed")
         return content
 
 
@@ -89,14 +89,15 @@ def _opened(path: Path) -> Tree:
         packed = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
         raise Damaged(f"{path} cannot be read as a .zip: {error}") from None
-    entries = [e for e in packed.infolist() if not e.is_dir() and not any(map(_hidden, PurePosixPath(e.filename).parts))]
+    files = [entry for entry in packed.infolist() if not entry.is_dir()]
+    entries = [entry for entry in files if not any(map(_hidden, PurePosixPath(entry.filename).parts))]
     total = sum(entry.file_size for entry in entries)
     if len(entries) > MOST_FILES or total > MOST_GROWTH * path.stat().st_size + 100_000_000:
-        raise UserError(f"{path} would unpack to {len(entries):,} files of {total / 1e9:,.1f} GB: too much for its size")
+        raise UserError(f"{path} would unpack to {len(entries):,} files, {total / 1e9:,.1f} GB: too much for its size")
     listed = sorted(Entry(e.filename, e.file_size, e.CRC) for e in entries)  # a checksum tells a change too
     return Tree(path, tuple(listed), packed)
 
 
 def _hidden(name: str) -> bool:
     """Files that systems leave behind, which nobody means."""
-    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db")
+    return (name.startswith(".") and name != "..") or name in ("__MACOSX", "Thumbs.db")

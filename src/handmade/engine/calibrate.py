@@ -11,13 +11,14 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from handmade.core import Batch, System
+from handmade.engine.convolution import any_fits, use_patches
 from handmade.engine.devices import World, fuse, place, prepare
 from handmade.engine.turns import Table, players_of
 from handmade.recipe import Plan
@@ -32,10 +33,12 @@ class Choice:
     precision: str = "float32"
     channels_last: bool = False
     threads: int = 1
+    patches: bool = False  # weight gradients of wide convolutions as matrix products (convolution.py)
 
     def __str__(self) -> str:
         layout = "channels last" if self.channels_last else "channels first"
-        return f"{self.precision}, {layout}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return ", ".join([self.precision, layout, threads, *(["patches"] if self.patches else [])])
 
 
 @dataclass(frozen=True)
@@ -79,21 +82,22 @@ def choose(system: System, batch: Batch, plan: Plan, world: World, seconds: floa
         if timing.seconds < 0.97 * best.seconds and _same(timing.loss, reference.loss):
             best = timing
     chosen = best.choice
-    if plan.precision != "auto":
-        chosen = Choice(plan.precision, chosen.channels_last, chosen.threads)
-    return chosen, timings
+    return chosen if plan.precision == "auto" else replace(chosen, precision=plan.precision), timings
 
 
 def _changes(system: System, plan: Plan, seconds: float, world: World) -> list[Callable[[Choice], Choice]]:
     """One change at a time, each tried on top of the best so far."""
     convolves = any(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in system.modules())
     changes: list[Callable[[Choice], Choice]] = []
-    if plan.threads == "auto" and seconds < 0.02 and torch.get_num_threads() > 1 and world.device.type == "cpu":
-        changes.append(lambda c: Choice(c.precision, c.channels_last, 1))
+    alone = world.device.type == "cpu"
+    if plan.threads == "auto" and seconds < 0.02 and torch.get_num_threads() > 1 and alone:
+        changes.append(lambda c: replace(c, threads=1))
     if plan.precision in ("auto", "bf16") and _has_bf16(world):
-        changes.append(lambda c: Choice("bf16", c.channels_last, c.threads))
+        changes.append(lambda c: replace(c, precision="bf16"))
     if plan.channels_last in ("auto", True) and convolves:
-        changes.append(lambda c: Choice(c.precision, True, c.threads))
+        changes.append(lambda c: replace(c, channels_last=True))
+    if alone and any_fits(system):
+        changes.append(lambda c: replace(c, patches=True))
     return changes
 
 
@@ -112,7 +116,7 @@ def _time(system: System, batch: Batch, choice: Choice, world: World, best: floa
     torch.set_num_threads(choice.threads)
     twin = copy.deepcopy(system)
     alone = World(device=world.device)
-    prepare(twin, alone, choice.precision, choice.channels_last)
+    apply(choice, twin, alone)
     players = players_of(twin)
     for player in players.values():
         fuse(player.optimizer, world.device)
@@ -134,8 +138,14 @@ def _time(system: System, batch: Batch, choice: Choice, world: World, best: floa
     finally:
         torch.set_num_threads(threads)
         torch.set_rng_state(random)
-    counted = sorted(times[2:])
-    return Timing(choice, counted[len(counted) // 2], sum(losses) / len(losses))
+    return Timing(choice, min(times[2:]), sum(losses) / len(losses))  # the least: what else the machine did only adds
+
+
+def apply(choice: Choice, system: System, world: World) -> None:
+    """Put a system in its place, computing as chosen."""
+    if choice.patches:
+        use_patches(system)
+    prepare(system, world, choice.precision, choice.channels_last)
 
 
 def report(choice: Choice, timings: list[Timing]) -> str:

@@ -21,7 +21,7 @@ from handmade.core import Batch, Score, System
 from handmade.engine import calibrate, checkpoint, state
 from handmade.engine.budget import Budget
 from handmade.engine.calibrate import Choice
-from handmade.engine.devices import World, cut, full_precision, fuse, place, prepare, shard
+from handmade.engine.devices import World, cut, full_precision, fuse, place, shard
 from handmade.engine.ema import Averages
 from handmade.engine.observers import Observer
 from handmade.engine.run import Run
@@ -72,7 +72,7 @@ class Trainer:
 
     def fit(self) -> Run:
         """Train to the end of the plan or of the time; return the run. Raises Diverged, Interrupted or HandmadeError."""
-        with self.run.locked() if self.world.leads else contextlib.nullcontext(), self._listening():
+        with self.run.locked() if self.world.leads else contextlib.nullcontext(), self._listening(), _threads_kept():
             self._prepare()
             self._tell("start", steps=self.budget.steps, batch=self.plan.batch, choice=str(self.choice))
             began = time.monotonic() - self.seconds
@@ -90,7 +90,7 @@ class Trainer:
         """Choose how to compute, put everything in its place, and take up the newest good checkpoint."""
         self.choice = self._choose()
         torch.set_num_threads(self.choice.threads)
-        prepare(self.system, self.world, self.choice.precision, self.choice.channels_last)
+        calibrate.apply(self.choice, self.system, self.world)
         if self.plan.shard and self.world.size > 1:
             shard(self.system, self.world)
         self.players = players_of(self.system)
@@ -170,13 +170,14 @@ class Trainer:
 
     def _note(self, name: str, value: torch.Tensor) -> None:
         entry = self.window.setdefault(name, [0.0, 0])
-        entry[0] = entry[0] + value.detach().float()
+        value = value.detach()  # on a CPU a number costs less than a tensor; a GPU is not made to wait for one
+        entry[0] = entry[0] + (float(value) if value.device.type == "cpu" else value.float())
         entry[1] += 1
 
     def _log(self) -> None:
         """Write the mean of every loss since the last line, over all processes."""
         names = list(self.window)
-        means = [self.window[name][0] / self.window[name][1] for name in names]
+        means = [torch.as_tensor(self.window[name][0] / self.window[name][1], device=self.world.device) for name in names]
         self.world.average(means)
         values = dict(zip(names, [float(mean) for mean in means], strict=True))
         self.window.clear()
@@ -336,7 +337,8 @@ class Trainer:
         """Record an event and let the observers see it."""
         if not self.world.leads:
             return
-        event = {"kind": kind, "step": self.system.step, "seconds": round(self.seconds, 3), **values}
+        seconds, now = round(self.seconds, 3), round(time.time(), 3)
+        event = {"kind": kind, "step": self.system.step, "seconds": seconds, "at": now, **values}
         self.run.log(event)
         for observer in self.observers:
             observer(event)
@@ -346,6 +348,16 @@ class Trainer:
             self.run.note(text)
             for observer in self.observers:
                 observer({"kind": "note", "step": self.system.step, "text": text, **values})
+
+
+@contextlib.contextmanager
+def _threads_kept() -> Iterator[None]:
+    """Give this process its number of threads back when training is over."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _read_values(path: Path) -> Any:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -89,7 +90,7 @@ class Table:
         if name not in self.players:
             raise RuntimeError(f"the objective names a player without an optimizer: {name}")
         for turn in turns:
-            if self.world.device.type == "cpu" and not torch.isfinite(turn.loss):
+            if self.world.device.type == "cpu" and not math.isfinite(turn.loss.item()):
                 raise Diverged(f"the {name}'s loss became {float(turn.loss)} at step {self.system.step + 1}")
         return self.players[name]
 

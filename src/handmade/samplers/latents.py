@@ -1,21 +1,34 @@
 """Points in the latent space of a GAN, and paths between them: pure functions.
 
-Latents are standard normal, so almost all of them lie on a sphere of radius sqrt(L). Straight lines between two of them cut
-through the empty middle, where the generator was never trained; paths here follow the sphere (White 2016, arXiv 1609.04468).
+Latents are standard normal, so almost all of them lie near a sphere of radius sqrt(L). A straight line between two
+cuts through the empty middle, where the generator was never trained; paths here follow the sphere (White 2016, arXiv
+1609.04468).
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from handmade.core import seeded
+from handmade.errors import UserError
 
 
 def latents(n: int, length: int, seed: int) -> Tensor:
-    """(n, length) standard normal noise; row i depends on `seed` and i alone, so a larger n continues the same series."""
+    """(n, length) standard normal noise; row i depends on `seed` and i alone: a larger n continues the series."""
     generator = seeded(seed)
     return torch.stack([torch.randn(length, generator=generator) for _ in range(n)])
+
+
+def first_latents(seeds: str, length: int) -> Tensor:
+    """The first latent of each seed in a text such as "0,1,2", (K, length); UserError for anything else."""
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise UserError(f'seeds must be whole numbers separated by commas, such as "0,1,2,3", not "{seeds}"') from None
+    return torch.cat([latents(1, length, seed) for seed in numbers])
 
 
 def spherical(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
@@ -30,9 +43,9 @@ def spherical(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
 
 
 def walk(stops: Tensor, steps: int) -> Tensor:
-    """(K, L) stops -> ((K - 1) * steps + 1, L): every stop, and `steps` equal strides of the sphere from each to the next."""
+    """(K, L) stops -> ((K - 1) * steps + 1, L): all stops, and `steps` equal strides between each two."""
     strides = torch.linspace(0, 1, steps + 1)[:-1].unsqueeze(-1)  # (steps, 1)
-    legs = [spherical(a, b, strides) for a, b in zip(stops, stops[1:], strict=False)]  # K - 1 of (steps, L)
+    legs = [spherical(a, b, strides) for a, b in pairwise(stops)]  # K - 1 of (steps, L)
     return torch.cat([*legs, stops[-1:]])
 
 

@@ -1,8 +1,9 @@
 """Draw faces in colour in the "Lorelei" style of Lisa Wischofsky (CC0 1.0), with DiceBear and resvg.
 
-A face is a pure function of (seed, index): seven named attributes, and everything else (nose, brows, earrings, freckles)
-from DiceBear's own stream. Each choice hashes its own key, so changing one attribute leaves the rest of the drawing as it
-was: the changed drawing is the exact counterfactual. Run as a module, it is the worker process that `faces.py` starts.
+A face is a pure function of (seed, index): seven named attributes, and everything else (nose, brows, earrings,
+freckles) from DiceBear's own stream. Each choice hashes its own key, so changing one attribute leaves the rest of the
+drawing as it was: the changed drawing is the exact counterfactual. Run as a module, it is the worker process that
+`faces.py` starts.
 """
 
 from __future__ import annotations
@@ -52,11 +53,13 @@ LABELS: dict[str, tuple[str, ...]] = {
 
 
 def versions() -> tuple[str, ...]:
-    """What the pixels depend on: the version of this file and of the three packages; DataMissing where one is absent."""
+    """What the pixels depend on: versions of this file and of three packages; DataMissing where one is absent."""
     try:
         return ("1", *(version(package) for package in ("dicebear-core", "dicebear-styles", "resvg-py")))
     except PackageNotFoundError as error:
-        raise DataMissing(f'drawing faces needs {error.name}: type pip install "handmade[faces]"') from None
+        raise DataMissing(
+            f"drawing faces needs {error.name}: type pip install dicebear-core dicebear-styles resvg-py"
+        ) from None
 
 
 def attributes(seed: int, index: int) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 70,000 small grey pictures of clothes in ten classes (Xiao, Rasul and Vollgraf, 2017, arXiv:1708.07747)."""
+"""Fashion-MNIST: 70,000 small grey pictures of clothes in ten classes (Xiao et al., 2017, arXiv:1708.07747)."""
 
 from __future__ import annotations
 

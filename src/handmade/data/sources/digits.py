@@ -39,7 +39,7 @@ def digits(
     import torch
 
     text = locate(SOURCE.name, FILES, SOURCE.mirrors)["digits.csv"].decode("ascii")
-    table = torch.from_numpy(np.loadtxt(text.splitlines(), delimiter=",", dtype=np.int64))  # (1797, 64 pixels and a class)
+    table = torch.from_numpy(np.loadtxt(text.splitlines(), delimiter=",", dtype=np.int64))  # (1797, 65)
     held_out = torch.arange(len(table)) % HELD_OUT == 0
     table = table[held_out if wanted.split == "test" else ~held_out]
     raw = (table[:, :64].float() * (255 / 16)).round().byte().view(-1, 1, 8, 8)  # ink comes as 0..16

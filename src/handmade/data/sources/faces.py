@@ -148,7 +148,7 @@ def _drawn(starts: Sequence[int], seed: int, size: int) -> Iterator[tuple[int, n
 
     pool = ThreadPoolExecutor(workers)
     try:
-        yield from zip(starts, pool.map(draw, starts))
+        yield from zip(starts, pool.map(draw, starts), strict=True)
     finally:  # also when the caller stops early: idle workers end at once, busy ones are not waited for
         pool.shutdown(wait=False, cancel_futures=True)
         for worker in crew:

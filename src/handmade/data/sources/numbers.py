@@ -43,7 +43,7 @@ def _members(text: str, depth: int) -> tuple[int, ...]:
     try:
         chosen = sorted({int(word) for word in text.replace(",", " ").split()})
     except ValueError:
-        raise UserError(f'members must be whole numbers with commas between them, such as 2,3,5,7, not "{text}"') from None
+        raise UserError(f'members must be whole numbers such as 2,3,5,7, not "{text}"') from None
     if not chosen or chosen[0] < 0 or chosen[-1] >= depth:
         raise UserError(f'members must lie between 0 and {depth - 1}, not "{text}"; a larger depth allows more')
     return tuple(chosen)

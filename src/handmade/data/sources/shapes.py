@@ -54,7 +54,8 @@ def shapes(
     function = Formula(chosen.formula)
     y = function(torch.linspace(chosen.low, chosen.high, 10_001, dtype=torch.float64))
     if not y.isfinite().all():
-        raise UserError(f'"{chosen.formula}" is not finite for every x in {chosen.low:g}..{chosen.high:g}: change low or high')
+        place = f"{chosen.low:g}..{chosen.high:g}"
+        raise UserError(f'"{chosen.formula}" is not finite for every x in {place}: change low or high')
     spec = PointsSpec(chosen.formula, (chosen.low, float(y.min())), (chosen.high, float(y.max())))
     if spec.low[1] == spec.high[1]:
         raise UserError(f'"{chosen.formula}" is a flat line, which has no shape to learn: use x in it')

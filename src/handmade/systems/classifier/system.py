@@ -2,8 +2,8 @@
 
 Objective, the mean cross-entropy over the labelled attributes a (hair, glasses, ...), each with a head of its own:
     classifier minimises  mean_a E[-log p_a(label_a | x)]
-Two classes are the simplest case: the softmax of two logits is the sigmoid of their difference. `network = "mlp"` is the
-fully connected network of 784-256-128-64 units that introductions to deep learning begin with.
+Two classes are the simplest case: the softmax of two logits is the sigmoid of their difference. `network = "mlp"` is
+the fully connected network of 784-256-128-64 units that introductions to deep learning begin with.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from torch.optim import AdamW, Optimizer
 
 from handmade.artifacts import Images, Text
 from handmade.core import Score, System, Turn, ask
+from handmade.data.decode import ENDINGS, MOST_BYTES, decode
 from handmade.data.specs import ImageBatch, ImageSpec
-from handmade.errors import UserError
+from handmade.data.tree import open_tree
+from handmade.errors import Damaged, UserError
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Classifier(System):
     def __init__(self, config: Config, data: ImageSpec):
         super().__init__(config, data)
         if not data.labels:
-            raise UserError("a classifier needs labels and this data has none: give class folders or an attribute table")
+            raise UserError("a classifier needs labels and these pictures have none: give class folders")
         self.sizes = [len(values) for values in data.labels.values()]
         self.trunk = convolutional(config.width, data) if config.network == "conv" else fully_connected(data)
         wide = next(layer for layer in reversed(list(self.trunk.modules())) if isinstance(layer, nn.Conv2d | nn.Linear))
@@ -86,10 +88,11 @@ class Classifier(System):
         """Name every attribute; the loss is the mean surprise at the true names."""
         logits = self.heads(self.dropout(self.trunk(self._shifted(batch.pixels)))).split(self.sizes, dim=1)
         losses = [cross_entropy(given, true) for given, true in zip(logits, batch.labels.T, strict=True)]
-        yield Turn("classifier", torch.stack(losses).mean(), dict(zip(self.data.labels, losses, strict=True)))
+        surprises = {name: loss.detach() for name, loss in zip(self.data.labels, losses, strict=True)}
+        yield Turn("classifier", torch.stack(losses).mean(), surprises)
 
     def evaluate(self, held_out: ImageBatch, judge: Callable[[Tensor], Tensor] | None = None) -> Mapping[str, Score]:
-        """Share of held-out labels named right: over all attributes, then for each attribute or, with only one, each class."""
+        """Share of held-out labels named right: of all, then of each attribute or, with only one, of each class."""
         counts = torch.zeros_like(self.confusions)
         for pixels, labels in zip(held_out.pixels.split(256), held_out.labels.split(256), strict=True):
             for a, odds in enumerate(self._probabilities(pixels)):
@@ -118,19 +121,38 @@ class Classifier(System):
 
         path: a picture file or a folder of them
         """
-        raise NotImplementedError
+        found = open_tree(path)
+        names = found.named(*ENDINGS)
+        if not names:
+            raise UserError(f"no pictures in {path}: give a picture file, or a folder or .zip of them")
+        return Text(tuple(f"{name}: {self._named(found.read(name, MOST_BYTES))}" for name in names), stem="classes")
 
     @ask
     def confusion(self) -> Images:
-        """Show what was taken for what on held-out pictures: a row per true name, a column per given name, dark is often."""
+        """Show what was taken for what when last scored: rows are true names, columns given ones, dark is often."""
         cells = [counts[:size, :size] for counts, size in zip(self.confusions, self.sizes, strict=True)]
         shares = [c / c.sum(1, keepdim=True).clamp_min(1) for c in cells]  # each row sums to 1
-        pictures = [interpolate(1 - 2 * s.sqrt()[None, None], size=(240, 240)) for s in shares]  # a tenth shows as a third
+        grey = [1 - 2 * s.sqrt() for s in shares]  # the root makes a tenth as dark as a third would be
+        pictures = [interpolate(g[None, None], size=(240, 240)) for g in grey]
         titles = [
             f"{attribute} {100 * c.trace() / c.sum().clamp_min(1):.1f} % right, from the top: {', '.join(values)}"
             for (attribute, values), c in zip(self.data.labels.items(), cells, strict=True)
         ]
         return Images(torch.cat(pictures), titles=tuple(titles))
+
+    def _named(self, content: bytes) -> str:
+        """A picture file -> the likeliest name of each attribute, or the three likeliest of the only one."""
+        try:
+            raw = torch.from_numpy(decode(content, self.data.size, self.data.channels).copy())
+        except Damaged as error:
+            return str(error)
+        odds = self._probabilities(self.data.encode(raw[None]).to(self.confusions.device))
+        likeliest = 1 if len(odds) > 1 else min(3, self.sizes[0])
+        words = []
+        for (attribute, values), shares in zip(self.data.labels.items(), odds, strict=True):
+            for share, value in zip(*(found.tolist() for found in shares[0].topk(likeliest)), strict=True):
+                words.append(f"{f'{attribute} ' * (len(odds) > 1)}{values[value]} {100 * share:.0f} %")
+        return ", ".join(words)
 
     def _probabilities(self, pixels: Tensor) -> list[Tensor]:
         """(B, C, H, W) -> for each attribute (B, V)."""

@@ -1,0 +1,84 @@
+"""Put a trained run into the zoo: `python -m benchmarks.ship RUN [RUN ...]`.
+
+What ships is the run's recipe, spec, environment, card, a thinned history, and the weights that generate, as fp16. The
+training state stays behind. The shipped weights are scored again, and these scores are what the card states.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from handmade import api
+from handmade.card import model_card
+from handmade.engine import checkpoint
+from handmade.engine.devices import World
+from handmade.engine.run import Run
+from handmade.recipe import Recipe, read_recipe
+from handmade.registry import ZOO
+
+LARGEST = 4 * 2**20
+
+
+def ship(run: Run, items: int) -> Path:
+    """Write the zoo run; return its folder."""
+    recipe = read_recipe(run.folder / "recipe.toml")
+    path, _ = run.good_checkpoint("best" if recipe.train.stop_after else "latest")
+    target = Run(ZOO / recipe.name)
+    shutil.rmtree(target.folder, ignore_errors=True)
+    target.folder.mkdir(parents=True)
+    weights = {**checkpoint.read(path, "weights"), **checkpoint.read(path, "ema")}
+    absent = left_out(recipe, (name for name, _ in api.load(run).named_children()))
+    needed = {name: value for name, value in weights.items() if name.split(".")[0] not in absent}
+    half = {name: value.half() if value.is_floating_point() else value for name, value in needed.items()}
+    environment = {**run.read_json("environment.json"), "left_out": absent}
+    target.write("environment.json", json.dumps(environment, indent=1))
+    for name in ("recipe.toml", "spec.json"):
+        target.write(name, (run.folder / name).read_text("utf-8"))
+    checkpoint.write(target.checkpoints, int(path.name), {"weights": half}, {}, World())
+    target.write("latest", str(int(path.name)))
+    if recipe.train.stop_after:
+        target.write("best", str(int(path.name)))
+    for event in thinned(list(run.events("step", "score", "end"))):
+        target.log(event)
+    scores = {name: score._asdict() for name, score in api.evaluate(f"zoo:{recipe.name}", items).items()}
+    end = next(run.events("end"), {"seconds": 0.0})
+    target.log({"kind": "score", "step": int(path.name), "seconds": end["seconds"], "scores": scores})
+    target.write("README.md", model_card(recipe, target.folder))
+    size = sum(file.stat().st_size for file in target.folder.rglob("*") if file.is_file())
+    if size > LARGEST:
+        raise SystemExit(f"{target.folder} is {size / 2**20:.1f} MB; at most {LARGEST / 2**20:.0f} ship")
+    print(f"{recipe.name}: {size / 2**20:.2f} MB, {json.dumps({n: round(s['value'], 4) for n, s in scores.items()})}")
+    return target.folder
+
+
+def left_out(recipe: Recipe, names: Iterable[str]) -> list[str]:
+    """Networks that only train: where some are averaged, those are what generates, and the others stay behind."""
+    return sorted(set(names) - set(recipe.train.ema)) if recipe.train.ema else []
+
+
+def thinned(events: list[dict], most: int = 200) -> list[dict]:
+    """At most `most` step events, and all others."""
+    steps = [event for event in events if event["kind"] == "step"]
+    kept = {id(event) for event in steps[:: max(1, len(steps) // most)]}
+    return [event for event in events if event["kind"] != "step" or id(event) in kept]
+
+
+def main() -> None:
+    """Ship the runs named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+")
+    parser.add_argument("--items", type=int, default=2000)
+    wanted = parser.parse_args()
+    torch.manual_seed(0)
+    for name in wanted.runs:
+        ship(api.find_run(name), wanted.items)
+
+
+if __name__ == "__main__":
+    main()

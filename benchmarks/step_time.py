@@ -1,0 +1,40 @@
+"""dcgan at 64 px, batch 64, the paper's width: images per second against plain loops of the same two networks."""
+
+from __future__ import annotations
+
+import statistics
+
+from benchmarks.record import figure, paired, record
+from benchmarks.workers import Contestant, rounds
+
+BATCH, STEPS, ROUNDS = 64, 2, 9
+
+
+def main() -> None:
+    """Take turns, and record the ratios."""
+    ours = {"width": 64, "batch": BATCH, "threads": None}
+    plain = {"width": 64, "batch": BATCH, "threads": None}
+    contestants = {
+        "ours": Contestant("ours", precision="auto", channels_last="auto", **ours),
+        "ours, float32": Contestant("ours", precision="float32", channels_last="auto", **ours),
+        "plain": Contestant("PlainDCGAN", **plain),
+        "book": Contestant("BookDCGAN", **plain),
+    }
+    times = rounds(contestants, ROUNDS, STEPS)
+    rows = [{"contestant": name, "about": contestants[name].about, "seconds": seconds,
+             "images_per_s": round(BATCH * STEPS / statistics.median(seconds), 1)} for name, seconds in times.items()]  # fmt: skip
+    for contestant in contestants.values():
+        contestant.close()
+    speed = paired(times["ours"], times["plain"])
+    book = paired(times["ours"], times["book"])
+    float32 = paired(times["ours, float32"], times["plain"])
+    record(
+        "step_time",
+        rows,
+        plain=figure(speed["ratio"], "at least 2.4", speed["ratio"] >= 2.4,
+                     "`dcgan` training, times the images/s of the common example's loop (64 px, width 64, batch 64)", **speed),
+        book=figure(book["ratio"], "at least 3.0", book["ratio"] >= 3.0, "... times the images/s of the book's loop", **book),
+        float32=figure(float32["ratio"], "at least 1.15", float32["ratio"] >= 1.15,
+                       "... in float32, times the common example's loop", **float32),
+        images_per_s=rows[0]["images_per_s"],
+    )  # fmt: skip

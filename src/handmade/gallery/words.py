@@ -1,0 +1,43 @@
+"""The field's words in plain English, shown where a reader points at them."""
+
+from __future__ import annotations
+
+import html
+from itertools import count
+
+TERMS = {
+    "step": "One round of learning: the network sees a handful of examples and is changed a little.",
+    "loss": "How wrong a network is at this moment, by the rule it is trained with. When two networks play against each "
+    "other, a loss that stays level is a good sign: neither wins.",
+    "generator": "The network that makes things, out of random numbers.",
+    "discriminator": "The network that judges: real, or made by the generator?",
+    "critic": "A judge that gives marks instead of a yes or a no.",
+    "held-out": "Measured on real examples that the model has never seen while it learned.",
+    "floor": "The same number for real examples against other real examples. No model can honestly do better.",
+    "95 % interval": "Measured on other samples of this size, the number would fall into this range about 95 times in 100.",
+    "kid": "Kernel distance: how far apart the made and the real pictures are as two crowds, seen through the features of "
+    "a trained network. 0 means that the crowds cannot be told apart; by chance it may fall slightly below.",
+    "frechet": "Frechet distance between the made and the real pictures, as two clouds of features. Compare it only "
+    "at equal numbers of pictures.",
+    "precision": "The share of made pictures that would pass as real.",
+    "recall": "The share of real pictures that the model is able to come near: low means it makes only a few kinds.",
+    "duplicates": "The share of made pictures that nearly repeat another one.",
+    "coverage": "The share of the whole range in which the model makes something.",
+    "entropy": "How evenly the model uses all it may use: 1 is perfectly even, 0 is always the same.",
+    "accuracy": "The share of right answers.",
+    "bf16": "Numbers kept in 16 bits instead of 32: faster on some processors, and precise enough here.",
+    "float32": "Numbers kept in 32 bits, the usual precision.",
+}
+_ids = count()
+
+
+def term(word: str, key: str | None = None) -> str:
+    """Write a word as HTML, with its explanation on hover and focus where there is one."""
+    explained = TERMS.get((key or word).lower())
+    if explained is None:
+        return html.escape(word)
+    name = f"term-{next(_ids)}"
+    return (
+        f'<span class="term" tabindex="0" aria-describedby="{name}">{html.escape(word)}'
+        f'<span class="tip" role="tooltip" id="{name}">{html.escape(explained)}</span></span>'
+    )

@@ -1,0 +1,37 @@
+"""Losses of the game between a generator and a discriminator: one equation per function, each a float32 scalar.
+
+D gives logits, so that sigmoid(D(x)) is the believed probability that x is real and softplus(-D(x)) = -log sigmoid(D(x)).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+
+def non_saturating_discriminator(on_real: Tensor, on_fake: Tensor) -> Tensor:
+    """E[softplus(-D(x))] + E[softplus(D(G(z)))]: the cross-entropy of telling real from fake, in nats.
+
+    on_real, on_fake: logits of any shape. Goodfellow et al. 2014 (arXiv 1406.2661), equation 1.
+    """
+    return softplus(-on_real.float()).mean() + softplus(on_fake.float()).mean()
+
+
+def non_saturating_generator(on_fake: Tensor) -> Tensor:
+    """E[softplus(-D(G(z)))]: -log of the belief that fakes are real, whose gradient stays large while fakes are bad.
+
+    on_fake: logits of any shape. Goodfellow et al. 2014 (arXiv 1406.2661), section 3.
+    """
+    return softplus(-on_fake.float()).mean()
+
+
+def r1_penalty(on_real: Tensor, real: Tensor) -> Tensor:
+    """E[|grad D(x)|^2] / 2 on real data: D may not be steep where the data lie, so the game can come to rest there.
+
+    on_real: logits (B, ...) made from `real`, one item's logits from that item alone
+    real: (B, ...) with `requires_grad`
+    Mescheder et al. 2018 (arXiv 1801.04406), equation 9; multiply by gamma.
+    """
+    (slope,) = torch.autograd.grad(on_real.sum(), real, create_graph=True)  # (B, ...)
+    return slope.float().square().flatten(1).sum(1).mean() / 2
