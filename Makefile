@@ -33,6 +33,7 @@ clean:
 	{ grep -v '^torch==' constraints.txt; echo '$(TORCH)'; } > .venv/constraints.txt
 	$(PIP) $(TORCH)
 	$(PIP) -e ".[all]"
+	$(BIN)/handmade data prepare digits
 	touch $@
 
 .venv/ready-dev: .venv/ready

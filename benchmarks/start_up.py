@@ -27,7 +27,9 @@ def main() -> None:
     rows = []
     for words in (["--help"], ["list"], ["doctor"]):
         taken = [_run(*words) for _ in range(7)]
-        rows.append({"words": words, "seconds": statistics.median(t for t, _ in taken), "MiB": max(m for _, m in taken)})
+        rows.append(
+            {"words": words, "seconds": statistics.median(t for t, _ in taken), "MiB": max(m for _, m in taken)}
+        )
     firsts = [_first_step() for _ in range(5)]
     slowest, largest, first = max(r["seconds"] for r in rows), max(r["MiB"] for r in rows), statistics.median(firsts)
     record(
@@ -35,7 +37,9 @@ def main() -> None:
         [*rows, {"first_step": firsts}],
         seconds=figure(slowest, "at most 0.2 s", slowest <= 0.2, "seconds for the slowest of --help, list, doctor"),
         memory=figure(largest, "at most 40 MiB", largest <= 40, "MiB for the largest of them"),
-        first_step=figure(first, "at most 3 s", first <= 3, "seconds from Enter to the first training step of a small model"),
+        first_step=figure(
+            first, "at most 3 s", first <= 3, "seconds from Enter to the first training step of a small model"
+        ),
     )
 
 

@@ -69,7 +69,9 @@ def _plain(kind: str, width: int, batch: int, threads: int | None) -> tuple[Call
     return lambda: loop.step(real), f"float32, {torch.get_num_threads()} threads"
 
 
-def _ours(width: int, batch: int, threads: int | None, precision: str, channels_last: Any) -> tuple[Callable[[], Any], str]:
+def _ours(
+    width: int, batch: int, threads: int | None, precision: str, channels_last: Any
+) -> tuple[Callable[[], Any], str]:
     import handmade  # noqa: F401  (sets how threads wait, before torch is loaded)
     import torch
 

@@ -1,7 +1,7 @@
 """The public calls: everything the command line and the studio do, they do through here.
 
-    run = handmade.train("dcgan/faces", minutes=20)
-    handmade.load(run).generate(n=16, seed=3).save(Path("out"))
+run = handmade.train("dcgan/faces", minutes=20)
+handmade.load(run).generate(n=16, seed=3).save(Path("out"))
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from handmade import __version__
 from handmade.card import model_card
-from handmade.core import Batch, Score, System
+from handmade.core import Batch, Score, System, asks_of
 from handmade.data.loader import Loader
-from handmade.data.source import Dataset, for_path, open_data
+from handmade.data.source import Dataset, open_data
 from handmade.data.specs import Spec, spec_from_json, spec_to_json
 from handmade.engine import checkpoint, state
 from handmade.engine.devices import World, choose_device, describe_machine, open_world, place
+from handmade.engine.ema import check_names
 from handmade.engine.foreign import read_weights
 from handmade.engine.observers import Observer
 from handmade.engine.run import Run, new_folder
@@ -88,11 +88,9 @@ def train(
     minutes: a wall-clock budget that replaces the recipe's number of steps, counted from `began` (time.monotonic())
     """
     began = time.monotonic() if began is None else began
-    recipe = load_recipe(recipe, overrides) if isinstance(recipe, str) else recipe
+    recipe = load_recipe(recipe, overrides, data) if isinstance(recipe, str) else recipe
     if minutes is not None and not 0 < minutes < 1e6:
         raise UserError(f"minutes must be more than 0, not {minutes}")
-    if data is not None:
-        recipe = replace(recipe, data=for_path(recipe.data, data))
     folder = Path(out) if out is not None else new_folder(runs_folder(), recipe.name)
     with open_world() as world:
         folder = world.agree(folder)
@@ -100,12 +98,13 @@ def train(
         if world.leads and (folder / "recipe.toml").exists():
             raise UserError(f"{folder} is already a run: `handmade resume {folder}` goes on, or choose another --out")
         dataset, spec = _open(recipe, world, progress)
+        parts = _make(recipe, dataset, spec, world)  # before the folder: what cannot be built leaves nothing behind
         if world.leads:
             environment = {"handmade": __version__, **describe_machine(world), "data": dataset.fingerprint}
             Run.create(folder, recipe.to_toml(), spec_to_json(spec), environment, model_card(recipe, folder))
         world.wait()
         deadline = None if minutes is None else began + 60 * minutes
-        return _fit(recipe, dataset, spec, run, world, deadline, observers)
+        return _fit(recipe, parts, run, world, deadline, observers)
 
 
 def resume(
@@ -129,12 +128,14 @@ def resume(
         dataset, spec = _open(recipe, world, progress)
         saved = spec_from_json(run.read_json("spec.json"))
         if spec != saved:
-            raise UserError(f"the data of {run.folder} is no longer what it was trained on ({saved} before, {spec} now)")
+            raise UserError(
+                f"the data of {run.folder} is no longer what it was trained on ({saved} before, {spec} now)"
+            )
         if world.leads:
             (run.folder / "stop").unlink(missing_ok=True)
         deadline = None if minutes is None else began + 60 * minutes
         follow = "train.steps" not in (overrides or {})
-        return _fit(recipe, dataset, spec, run, world, deadline, observers, follow)
+        return _fit(recipe, _make(recipe, dataset, spec, world), run, world, deadline, observers, follow)
 
 
 def _open(recipe: Recipe, world: World, progress: Progress) -> tuple[Dataset, Spec]:
@@ -144,22 +145,48 @@ def _open(recipe: Recipe, world: World, progress: Progress) -> tuple[Dataset, Sp
     return opened or open_data(recipe.data, "train")
 
 
-def _fit(recipe: Recipe, dataset: Dataset, spec: Spec, run: Run, world: World, deadline: float | None,
-         observers: Sequence[Observer], follow: bool = True) -> Run:  # fmt: skip
+class _Parts(NamedTuple):
+    """What a trainer needs beside the plan and the run."""
+
+    system: System
+    loader: Loader
+    preview: Callable[[System], Any] | None
+    score: Callable[[System], Mapping[str, Score]]
+
+
+def _make(recipe: Recipe, dataset: Dataset, spec: Spec, world: World) -> _Parts:
+    """Build the system and all that goes with it, seeded; UserError for anything in the recipe that cannot be."""
+    if recipe.train.batch % (world.size * recipe.train.accumulate):
+        raise UserError(
+            f"a batch of {recipe.train.batch} cannot be cut into {world.size} x {recipe.train.accumulate} parts"
+        )
+    loader = Loader(dataset, recipe.train.batch, recipe.train.seed, world.rank, world.size)
     torch.manual_seed(recipe.train.seed)
     system = build(recipe, spec)
+    check_names(system, recipe.train.ema)
+    parts = _Parts(system, loader, _preview(recipe, system), _scorer(recipe, world.device))
     torch.manual_seed(recipe.train.seed + 1 + world.rank)
-    loader = Loader(dataset, recipe.train.batch, recipe.train.seed, world.rank, world.size)
-    if recipe.train.batch % (world.size * recipe.train.accumulate):
-        raise UserError(f"a batch of {recipe.train.batch} cannot be cut into {world.size} x {recipe.train.accumulate} parts")
+    return parts
+
+
+def _report(recipe: Recipe, dataset: Any, world: World, observers: Sequence[Observer]) -> None:
+    """Say what was recognised in the user's own files, and which of them are broken."""
+    if world.leads and "path" in recipe.data:
+        for line in dataset.report.lines():
+            for observer in observers:
+                observer({"kind": "note", "text": line})
+
+
+def _fit(recipe: Recipe, parts: _Parts, run: Run, world: World, deadline: float | None,
+         observers: Sequence[Observer], follow: bool = True) -> Run:  # fmt: skip
     trainer = Trainer(
-        system,
-        loader,
+        parts.system,
+        parts.loader,
         recipe.train,
         run,
         world,
-        preview=_preview(recipe),
-        score=_scorer(recipe, world.device),
+        preview=parts.preview,
+        score=parts.score,
         deadline=deadline,
         follow=follow,
         observers=observers,
@@ -181,11 +208,15 @@ def build(recipe: Recipe, spec: Spec) -> System:
     return system
 
 
-def _preview(recipe: Recipe) -> Callable[[System], Any] | None:
+def _preview(recipe: Recipe, system: System) -> Callable[[System], Any] | None:
     if not recipe.preview:
         return None
-    arguments = {key: value for key, value in recipe.preview.items() if key != "ask"}
-    return lambda system: getattr(system, recipe.preview["ask"])(**arguments)
+    arguments, asks, name = dict(recipe.preview), asks_of(system), str(recipe.preview.get("ask"))
+    arguments.pop("ask", None)
+    if name not in asks:
+        raise UserError(f'recipe {recipe.name}: preview.ask cannot be "{name}"{did_you_mean(name, asks)}')
+    asks[name].check(arguments)
+    return lambda system: getattr(system, name)(**arguments)
 
 
 def _scorer(recipe: Recipe, device: torch.device, items: int | None = None) -> Callable[[System], Mapping[str, Score]]:

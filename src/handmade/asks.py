@@ -47,8 +47,11 @@ class Parameter:
 
     def _convert(self, value: Any) -> Any:
         if self.kind is bool and isinstance(value, str):
-            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[value.lower()] \
-                if value.lower() in {"true", "yes", "1", "false", "no", "0"} else int("not a switch")
+            return (
+                {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[value.lower()]
+                if value.lower() in {"true", "yes", "1", "false", "no", "0"}
+                else int("not a switch")
+            )
         if self.kind is int and isinstance(value, float) and not value.is_integer():
             raise ValueError(value)
         if self.kind in (int, float) and isinstance(value, bool):

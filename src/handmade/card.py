@@ -24,7 +24,11 @@ def model_card(recipe: Recipe, folder: Path) -> str:
         f"- steps: {ends[-1]['step'] if ends else 0}, seconds: {ends[-1]['seconds'] if ends else 0:.0f}",
     ]
     if scores:
-        lines += ["", "| held-out score | value | 95 % interval | floor (real against real) | better |", "|---|---|---|---|---|"]
+        lines += [
+            "",
+            "| held-out score | value | 95 % interval | floor (real against real) | better |",
+            "|---|---|---|---|---|",
+        ]
         for name, score in scores[-1]["scores"].items():
             span = "" if score["low"] is None else f"{score['low']:.4g} to {score['high']:.4g}"
             floor = "" if score["floor"] is None else f"{score['floor']:.4g}"

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import ConfigDict, Field, StrictBool, TypeAdapter, ValidationError
 
+from handmade.data.source import check_data, for_path
 from handmade.errors import UserError, did_you_mean
 from handmade.registry import Room, find_recipe, find_room
 
@@ -78,13 +79,18 @@ class Recipe:
         return tomli_w.dumps({"format": FORMAT, **values, "system": dict(self.room.system)})
 
 
-def load_recipe(name: str, overrides: Mapping[str, str] | None = None) -> Recipe:
+def load_recipe(name: str, overrides: Mapping[str, str] | None = None, data: Path | str | None = None) -> Recipe:
     """Read `ROOM/RECIPE` and lay `overrides` over it: `{"train.steps": "500", "config.width": "32"}`.
 
+    data: a folder or file of the user's own, in place of the recipe's source
     Raises UserError for an unknown recipe, key or value. Torch is not loaded.
     """
     room, table = find_recipe(name)
-    return check(room, name, _merge(table, overrides or {}, name))
+    if data is not None:
+        table = {**table, "data": for_path(table.get("data", {}), data)}
+    recipe = check(room, name, _merge(table, overrides or {}, name))
+    check_data(recipe.data)
+    return recipe
 
 
 def read_recipe(path: Path, overrides: Mapping[str, str] | None = None) -> Recipe:
@@ -162,4 +168,3 @@ def _value(text: Any) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-

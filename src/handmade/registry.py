@@ -64,7 +64,9 @@ class Room:
     def fields(self) -> dict[str, Field]:
         """The settings of the room's Config, read from its source: name -> kind, default, help."""
         lines = self.source.splitlines()
-        body = next((n.body for n in ast.parse(self.source).body if isinstance(n, ast.ClassDef) and n.name == "Config"), [])
+        body = next(
+            (n.body for n in ast.parse(self.source).body if isinstance(n, ast.ClassDef) and n.name == "Config"), []
+        )
         found = {}
         for node in body:
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
@@ -76,7 +78,9 @@ class Room:
     def asks(self) -> dict[str, str]:
         """What the system can be asked for, read from its source: name -> first line of its docstring."""
         wanted = self.system["class"].split(":")[1]
-        body = next((n.body for n in ast.parse(self.source).body if isinstance(n, ast.ClassDef) and n.name == wanted), [])
+        body = next(
+            (n.body for n in ast.parse(self.source).body if isinstance(n, ast.ClassDef) and n.name == wanted), []
+        )
         return {
             node.name: (ast.get_docstring(node) or "").split("\n")[0]
             for node in body

@@ -172,7 +172,7 @@ def test_a_metadata_table_gives_captions_and_labels(kind: str, tmp_path: Path, p
     assert sum(map(len, parts.values())) == 8
     report = parts["train"].report
     assert report.broken == (("pictures/8.png", "there is no such file"),)
-    assert "1 pictures are not in the table" in report.notes[0]
+    assert report.notes == ("pictures that the table does not name, left out: 1",)
     assert known(tmp_path)["pictures/3.png"] == {"glasses": "yes"}
     row = list(parts["train"].names).index("pictures/3.png") if "pictures/3.png" in parts["train"].names else 0
     assert parts["train"].captions(torch.tensor([row]))[0].endswith(", red")
@@ -221,7 +221,7 @@ def test_a_table_that_names_pictures_by_number(tmp_path: Path, paint: Paint):
     labels = known(tmp_path)
     assert len(labels) == 6
     assert labels["faces-spring-2020/face-3.png"] == {"glasses": "yes"}
-    assert "2 pictures are not in the table" in look(tmp_path).report.notes[0]
+    assert look(tmp_path).report.notes[0].endswith("left out: 2")
 
 
 def test_one_folder_per_class(tmp_path: Path, paint: Paint):
@@ -434,6 +434,26 @@ def test_a_zip_bomb_is_refused(tmp_path: Path):
         look(tmp_path / "bomb.zip")
 
 
+def test_a_picture_whose_packed_bytes_are_damaged_is_named(tmp_path: Path, paint: Paint):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        for i in range(9):
+            packed.writestr(f"{i}.ppm", paint(tmp_path / "p.ppm", (i, 9, 9), (40, 40)).read_bytes())
+    whole = bytearray((tmp_path / "a.zip").read_bytes())
+    start = whole.index(b"0.ppm") + 5
+    whole[start : start + 8] = b"\xff" * 8
+    (tmp_path / "a.zip").write_bytes(whole)
+    assert [name for name, _ in look(tmp_path / "a.zip").report.broken] == ["0.ppm"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "edited"])
+def test_a_damaged_npz_is_one_clear_line(damage: str, tmp_path: Path, noise: np.random.Generator):
+    np.savez_compressed(tmp_path / "a.npz", images=noise.integers(0, 256, (9, 8, 8, 3), dtype=np.uint8))
+    whole = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(whole[:200] if damage == "cut" else whole[:300] + b"x" * 60 + whole[360:])
+    with pytest.raises(Damaged, match=r"a\.npz: cannot be read"):
+        look(tmp_path / "a.npz")
+
+
 def test_a_zip_with_a_password_names_its_pictures(tmp_path: Path, paint: Paint):
     raw = paint(tmp_path / "a.png").read_bytes()
     buffer = io.BytesIO()
@@ -485,7 +505,10 @@ def test_the_second_opening_decodes_nothing_until_a_file_changes(tmp_path: Path,
     assert changed.fingerprint != first.fingerprint
     for kept in (own_cache / "pictures").iterdir():
         (kept / "about.json").write_text("{")
-    assert open_data(data, "train")[0].fingerprint == changed.fingerprint
+    for _ in range(2):
+        again, _ = open_data(data, "train", lambda *words: said.append(words))
+        assert again.fingerprint == changed.fingerprint
+    assert len(said) == 3  # what was damaged is made once more, and then kept again
 
 
 def test_pictures_are_read_without_a_cache_that_can_be_written(

@@ -154,7 +154,7 @@ def test_floor_measures_two_halves_that_share_no_item():
 
 @pytest.mark.parametrize("metric", [kid, frechet, precision_recall])
 def test_too_few_items_are_refused_with_the_number_that_is_needed(metric):
-    with pytest.raises(UserError, match="100 items are too few .* at least 256"):
+    with pytest.raises(UserError, match=r"100 items are too few .* at least 256"):
         metric(normal(100, 4, 0), normal(300, 4, 1))
     metric(normal(100, 4, 0), normal(300, 4, 1), small=True)
 

@@ -53,14 +53,19 @@ class Axes:
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round values between `low` and `high`: steps of 1, 2 or 5 times a power of ten, about `count` of them."""
+    """Round values between `low` and `high`: steps of 1, 2 or 5 times a power of ten, from three up."""
     if not high > low:
         return [low]
     rough = (high - low) / max(1, count)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(digit * power for digit in (1, 2, 5, 10) if digit * power >= rough * (1 - 1e-9))
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(index * step, 12) for index in range(first, last + 1)]
+    marks: list[float] = []
+    for digit in (10, 5, 2, 1):
+        step = digit * power
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if marks and len(marks) >= 3 and last - first + 1 > count + 1:
+            break
+        marks = [round(index * step, 12) for index in range(first, last + 1)]
+    return marks
 
 
 def label(value: float) -> str:

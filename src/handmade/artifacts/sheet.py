@@ -158,7 +158,8 @@ def _draw_words(draw: ImageDraw.ImageDraw, panel: Panel, axes: Axes) -> None:
     legend = [(line.name, line.colour) for line in panel.lines] if len(panel.lines) > 1 else []
     legend += [(f"floor {label(panel.floor)}: real against real", FLOOR)] if panel.floor is not None else []
     for name, colour in legend:
-        draw.line((left, 52, left + 18, 52), colour, 3)
+        for start, end in ((0, 7), (11, 18)) if colour == FLOOR else ((0, 18),):
+            draw.line((left + start, 52, left + end, 52), colour, 3)
         draw.text((left + 25, 52), name, MUTED, small, anchor="lm")
         left += 25 + small.getlength(name) + 22
     if not any(line.points for line in panel.lines):

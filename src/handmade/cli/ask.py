@@ -123,7 +123,9 @@ def recreate_(parser: Parser, arguments: list[str]) -> int:
     system = api.load(origin["run"], str(origin["step"]), origin.get("device", "cpu"))
     found = (system.origin or {})["sha256"]
     if found != origin["sha256"]:
-        raise UserError(f"{path} was made with other weights of {origin['run']} ({origin['sha256'][:12]}, not {found[:12]})")
+        raise UserError(
+            f"{path} was made with other weights of {origin['run']} ({origin['sha256'][:12]}, not {found[:12]})"
+        )
     artifact = getattr(system, origin["ask"])(**origin["arguments"])
     told = {key: origin[key] for key in ("run", "version", "torch") if key in origin}  # as the file tells them
     copies = {copy.name: copy for copy in replace(artifact, origin={**artifact.origin, **told}).save(out)}
@@ -132,5 +134,7 @@ def recreate_(parser: Parser, arguments: list[str]) -> int:
     copy = copies[origin["file"]]
     same = copy.read_bytes() == path.read_bytes()
     print(copy)
-    print("the same bytes" if same else "different bytes: another version of torch or another processor", file=sys.stderr)
+    print(
+        "the same bytes" if same else "different bytes: another version of torch or another processor", file=sys.stderr
+    )
     return 0 if same else 1

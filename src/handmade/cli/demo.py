@@ -33,7 +33,9 @@ class Part:
 
 def demo_(parser: Parser, arguments: list[str]) -> int:
     """Train, make, and show."""
-    parser.add_argument("--minutes", type=float, default=MINUTES, help=f"time for all models together (default {MINUTES})")
+    parser.add_argument(
+        "--minutes", type=float, default=MINUTES, help=f"time for all models together (default {MINUTES})"
+    )
     parser.add_argument("--out", help="the folder for runs and gallery (default: the next free one under demo/)")
     parser.add_argument("--only", help="recipes, separated by commas (default: all that take part)")
     parser.add_argument("--json", action="store_true", help="one JSON document: gallery, runs and their scores")
@@ -99,7 +101,9 @@ def _train(parts: list[Part], folder: Path, deadline: float) -> list[Any]:
             _say(f"\n{part.recipe.room.title}: {part.recipe.about} ({part.recipe.name}, {60 * minutes:.0f} seconds)")
             out = folder / part.recipe.name.replace("/", "-")
             try:
-                run = api.train(part.recipe, out=out, minutes=max(minutes, 0.02), observers=[Console()], progress=progress)
+                run = api.train(
+                    part.recipe, out=out, minutes=max(minutes, 0.02), observers=[Console()], progress=progress
+                )
             except HandmadeError as error:
                 raise type(error)(f"{part.recipe.name}: {error}") from None
             runs.append(run)

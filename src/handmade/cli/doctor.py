@@ -25,7 +25,9 @@ def doctor_(parser: Parser, arguments: list[str]) -> int:
     if wanted.json:
         print(json.dumps(report, indent=1))
         return 1 if missing else 0
-    print(f"{report['processor']}, {report['cores']} cores, {report['memory_gb']:.0f} GB, {report['free_disk_gb']:.0f} GB free")
+    print(
+        f"{report['processor']}, {report['cores']} cores, {report['memory_gb']:.0f} GB, {report['free_disk_gb']:.0f} GB free"
+    )
     print(f"Python {report['python']} on {report['system']}; bf16 on this processor: {report['bf16']}")
     for name, version in report["packages"].items():
         use = f"not installed ({OPTIONAL[name]})" if name in OPTIONAL else "MISSING: `pip install handmade` again"

@@ -72,6 +72,11 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (OSError, MemoryError) as error:  # a full disk, a folder without permission, a machine without memory
+        if debug:
+            raise
+        print(f"handmade: {str(error) or 'there is not enough memory'}", file=sys.stderr)
+        return 1
 
 
 def dispatch(argv: list[str]) -> int:

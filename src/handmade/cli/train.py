@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 
 from handmade.cli.main import BEGAN, Parser, take_overrides, talking
@@ -21,13 +20,15 @@ def train_(parser: Parser, arguments: list[str]) -> int:
     _shared(parser)
     words, overrides = take_overrides(arguments)
     wanted = parser.parse_args(words)
-    recipe = load_recipe(wanted.recipe, overrides)  # the user's mistakes come out here, before torch is loaded
-    if wanted.devices > 1 and "WORLD_SIZE" not in os.environ:
+    recipe = load_recipe(
+        wanted.recipe, overrides, wanted.data
+    )  # the user's mistakes come out here, before torch is loaded
+    if wanted.devices != 1 and "WORLD_SIZE" not in os.environ:
         return _launch(wanted.devices, ["train", *arguments])
     from handmade import api
 
     with talking() as progress:
-        run = api.train(recipe, data=wanted.data, out=wanted.out, minutes=wanted.minutes, progress=progress,
+        run = api.train(recipe, out=wanted.out, minutes=wanted.minutes, progress=progress,
                         observers=_observers(wanted.json), began=BEGAN)  # fmt: skip
     return _report(run, wanted.json)
 
@@ -38,7 +39,7 @@ def resume_(parser: Parser, arguments: list[str]) -> int:
     _shared(parser)
     words, overrides = take_overrides(arguments)
     wanted = parser.parse_args(words)
-    if wanted.devices > 1 and "WORLD_SIZE" not in os.environ:
+    if wanted.devices != 1 and "WORLD_SIZE" not in os.environ:
         return _launch(wanted.devices, ["resume", *arguments])
     from handmade import api
 
@@ -56,13 +57,11 @@ def _shared(parser: Parser) -> None:
 
 def _launch(devices: int, arguments: list[str]) -> int:
     """Start the same command in several processes and wait for them."""
-    from handmade.engine.devices import launch_command
+    from handmade.engine.launch import launch
 
-    cores = os.cpu_count() or 1
     if not 1 <= devices <= 64:
         raise UserError(f"devices must lie between 1 and 64, not {devices}")
-    environment = {"OMP_NUM_THREADS": str(max(1, cores // devices)), **os.environ}
-    return subprocess.run(launch_command(devices, arguments), env=environment, check=False).returncode
+    return launch(devices, arguments)
 
 
 def _observers(quiet: bool) -> list:

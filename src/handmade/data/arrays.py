@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from handmade.data.idx import read_idx
 from handmade.data.layouts import Listing
-from handmade.data.tables import CAPTIONS, Table, attributes
-from handmade.data.tree import Tree
+from handmade.data.tables import Table, attributes, captions
+from handmade.data.tree import Tree, naming
 from handmade.errors import Damaged, UserError
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def read_npz(tree: Tree, files: Sequence[str]) -> Listing:
     """Arrays of pictures with labels and captions of the same length; nothing pickled is read."""
     parts = []
     for file in files:
-        arrays = _load(file, tree.read(file, MOST_BYTES))
+        with naming(file):
+            arrays = _load(tree.read(file, MOST_BYTES))
         key = next((key for key in IMAGES if key in arrays), None)
         if key is None:
             raise UserError(
@@ -46,14 +48,16 @@ def read_idx_files(tree: Tree, files: Sequence[str]) -> Listing:
         if file.removesuffix(".gz") in seen:
             continue  # the same file, packed
         seen.add(file.removesuffix(".gz"))
-        pictures = _named(file, read_idx, tree.read(file, MOST_BYTES))
+        with naming(file):
+            pictures = read_idx(tree.read(file, MOST_BYTES))
         if pictures.ndim != 3:
             raise Damaged(f"{file} holds {pictures.ndim} sizes where pictures have 3")
         base = file.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
         beside = next((name for name in (base, f"{base}.gz") if name in tree.sizes), None)
         columns = {}
         if beside:
-            codes = _named(beside, read_idx, tree.read(beside, MOST_BYTES))
+            with naming(beside):
+                codes = read_idx(tree.read(beside, MOST_BYTES))
             if codes.shape != pictures.shape[:1]:
                 raise Damaged(f"{beside} labels {len(codes):,} pictures, but {file} holds {len(pictures):,}")
             columns["class"] = [str(code) for code in codes.tolist()]
@@ -70,7 +74,8 @@ def read_parquet(tree: Tree, files: Sequence[str]) -> Listing:
     parts = []
     for file in files:
         try:
-            table = parquet.read_table(io.BytesIO(tree.read(file, MOST_BYTES)))
+            with naming(file):
+                table = parquet.read_table(io.BytesIO(tree.read(file, MOST_BYTES)))
         except (OSError, ValueError) as error:  # pyarrow's own errors are of these kinds
             raise Damaged(f"{file} cannot be read as parquet: {str(error).splitlines()[0]}") from None
         column = next((name for name in IMAGE_COLUMNS if name in table.column_names), None)
@@ -98,14 +103,12 @@ def _joined(layout: str, parts: Sequence[tuple[str, Any, Table]]) -> Listing:
     shared = [c for c in parts[0][2].columns if all(c in table.columns for _, _, table in parts)]
     table = Table({column: [value for _, _, part in parts for value in part.columns[column]] for column in shared})
     splits = ["test" if _is_test(file) else "train" for file, _, _ in where]
-    labels = attributes(table)
-    words = next((table.columns[name] for name in (*CAPTIONS, "captions") if name in table.columns), [])
     return Listing(
         layout,
         [f"{file}[{row}]" for file, _, row in where],
         lambda index: where[index][1][where[index][2]],
-        labels={name: values for name, values in labels.items() if name != "captions"},
-        words=words,
+        labels=attributes(table),
+        words=captions(table),
         splits=splits if len(set(splits)) == 2 else (),
     )
 
@@ -114,18 +117,18 @@ def _is_test(file: str) -> bool:
     return PurePosixPath(file).name.lower().startswith(("test", "t10k", "val"))
 
 
-def _load(file: str, content: bytes) -> dict[str, np.ndarray]:
+def _load(content: bytes) -> dict[str, np.ndarray]:
     """All arrays of an .npz, after its own list of sizes has been looked at."""
     import numpy as np
 
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as packed:
             if sum(entry.file_size for entry in packed.infolist()) > MOST_BYTES:
-                raise Damaged(f"{file} would unpack to more than {MOST_BYTES >> 30} GiB")
+                raise Damaged(f"it would unpack to more than {MOST_BYTES >> 30} GiB")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-        raise Damaged(f"{file} cannot be read as arrays of plain numbers: {error}") from None
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, KeyError, NotImplementedError) as error:
+        raise Damaged(f"cannot be read as arrays of plain numbers: {error}") from None
 
 
 def _eight_bits(file: str, pictures: np.ndarray) -> np.ndarray:
@@ -164,11 +167,3 @@ def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
         }
     except (ValueError, KeyError, TypeError):
         return {}
-
-
-def _named(file: str, read: Callable[[bytes], np.ndarray], content: bytes) -> np.ndarray:
-    """Read a file and name it where it is damaged."""
-    try:
-        return read(content)
-    except Damaged as error:
-        raise Damaged(f"{file}: {error}") from None

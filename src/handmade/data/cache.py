@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -81,5 +82,5 @@ def load_arrays(target: Path) -> dict[str, Any] | None:
     try:
         with open(target, "rb") as file, np.load(file, allow_pickle=False) as kept:
             return {name: kept[name] for name in kept.files}
-    except (OSError, ValueError, EOFError, BadZipFile):
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, BadZipFile, zlib.error):
         return None

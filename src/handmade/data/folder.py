@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from handmade.asks import Range
@@ -75,9 +76,8 @@ def open_images(
         report=Report(about["layout"], len(about["names"]), tuple(map(tuple, about["broken"])), tuple(about["notes"])),
     )
     kept = chosen(everything, where)
-    mine = [
-        split == wanted.split for split in _splits(kept.names, dict(zip(about["names"], about["splits"], strict=False)))
-    ]
+    given = dict(zip(about["names"], about["splits"], strict=True)) if about["splits"] else {}
+    mine = [split == wanted.split for split in _splits(kept.names, given)]
     if len(mine) > 1:  # of a single picture there is nothing to hold out
         kept = kept.take(torch.tensor(mine).nonzero().squeeze(1))
     return kept, kept.spec
@@ -95,6 +95,7 @@ def _decoded(path: Path, size: int, channels: int, progress: Progress) -> Decode
     kept = cache_folder() / "pictures" / digest(VERSION, str(path.resolve()), tree.entries, size, channels)[:32]
     if decoded := _load(kept):
         return decoded
+    rmtree(kept, ignore_errors=True)  # a damaged one makes room
     decoded = _decode(tree, recognise(tree), size, channels, progress)
     return (_load(kept) if store(kept, lambda folder: _save(folder, decoded)) else None) or decoded
 
@@ -140,7 +141,7 @@ def _read(listing: Listing, index: int, size: int, channels: int) -> np.ndarray:
 
 
 def _described(listing: Listing, good: Sequence[int], broken: Sequence[tuple[str, str]], pixels: np.ndarray) -> Decoded:
-    """Turn label names into codes, decide the splits, and fingerprint the content."""
+    """Turn label names into codes and fingerprint the content."""
     import numpy as np
 
     labels = {name: order_of(values) for name, values in listing.labels.items()}

@@ -188,4 +188,4 @@ def _below_common(names: Sequence[str]) -> list[str]:
 def _left_out(tree: Tree, names: Sequence[str]) -> tuple[str, ...]:
     """Say how many pictures a table does not speak of."""
     missing = len(set(tree.named(*ENDINGS)) - set(names))
-    return (f"{missing:,} pictures are not in the table and were left out",) if missing else ()
+    return (f"pictures that the table does not name, left out: {missing:,}",) if missing else ()

@@ -32,6 +32,9 @@ class Report:
         more = [f"and {len(self.broken) - most} more broken pictures"] if len(self.broken) > most else []
         return [f"{self.layout}: {self.count:,} pictures, {len(self.broken)} broken", *named, *more, *self.notes]
 
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
 
 @dataclass(frozen=True)
 class Pictures:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from handmade.data.tree import Tree
+from handmade.data.tree import Tree, naming
 
 MOST_BYTES = 500_000_000
 KEYS = ("file_name", "filename", "image_id", "id", "image", "file", "path", "name")  # columns that may name the picture
-CAPTIONS = ("text", "caption")
+CAPTIONS = ("text", "caption", "captions")
 MOST_VALUES = 200  # an attribute has at most so many; a column with more is a number or a name
 SWITCHES = {"1": "yes", "-1": "no", "0": "no", "true": "yes", "false": "no", "yes": "yes", "no": "no"}
 
@@ -32,8 +32,9 @@ class Table:
 
 def read_table(tree: Tree, name: str) -> Table:
     """Read any of the kinds above; a text file that is no table gives a table without columns."""
-    lines = tree.read(name, MOST_BYTES).decode("utf-8-sig", "replace").splitlines()
-    lines = [line for line in lines if line.strip()]
+    with naming(name):
+        text = tree.read(name, MOST_BYTES).decode("utf-8-sig", "replace")
+    lines = [line for line in text.splitlines() if line.strip()]
     if name.lower().endswith(".jsonl"):
         return _columns([{str(k): v for k, v in row.items()} for row in map(_json, lines) if isinstance(row, dict)])
     if len(lines) > 2 and lines[0].strip().isdigit() and not any(mark in lines[1] for mark in ",;"):
@@ -51,7 +52,7 @@ def read_table(tree: Tree, name: str) -> Table:
 
 
 def attributes(table: Table, leave: set[str] | None = None) -> dict[str, list[str]]:
-    """The columns that can be labels: few different values, none empty, no fractions.
+    """The columns that can be labels: few different values, some of them repeated, none empty, no fractions.
 
     1, true and 0, -1, false become yes and no.
     """
@@ -62,7 +63,7 @@ def attributes(table: Table, leave: set[str] | None = None) -> dict[str, list[st
             continue
         if distinct <= SWITCHES.keys() or {value.lower() for value in distinct} <= SWITCHES.keys():
             found[name] = [SWITCHES[value.lower()] for value in values]
-        elif len(distinct) <= min(MOST_VALUES, max(2, len(values) // 2)) and not any(map(_fraction, distinct)):
+        elif len(distinct) <= min(MOST_VALUES, max(2, len(values) - 1)) and not any(map(_fraction, distinct)):
             found[name] = values
     return found
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -49,11 +52,20 @@ class Tree:
         try:
             with self.packed.open(name) if self.packed else open(self.root / name, "rb") as file:
                 content = file.read(self.sizes[name] + 1)
-        except (OSError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
             raise Damaged(f"cannot be read: {error}") from None  # RuntimeError is how a .zip asks for a password
         if len(content) > self.sizes[name]:
             raise Damaged("has grown since the folder was listed")
         return content
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Put the name of a file before what is wrong with it."""
+    try:
+        yield
+    except Damaged as error:
+        raise Damaged(f"{name}: {error}") from None
 
 
 def open_tree(path: Path) -> Tree:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 SAMPLES = 36  # pictures of the run over its length
 SCORE_SHARE = 0.06  # at most this share of the time goes into scores
-RESERVE = 1.5  # seconds kept for the end, beside a last sample, score and checkpoint
+RESERVE = 3.0  # seconds kept for the end, beside a last sample, score and checkpoint: the film and the sheet
 
 
 @dataclass

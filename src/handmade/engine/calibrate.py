@@ -23,6 +23,7 @@ from handmade.engine.devices import World, fuse, place, prepare
 from handmade.engine.turns import Table, players_of
 from handmade.recipe import Plan
 
+SECONDS = 8.0  # about how long a calibration may take
 TOLERANCE = 0.05  # relative difference of losses against float32; the measured noise of bf16 is well under 0.02
 
 
@@ -50,7 +51,9 @@ class Timing:
     loss: float  # mean absolute loss of its steps
 
 
-def choose(system: System, batch: Batch, plan: Plan, world: World, seconds: float = 8.0) -> tuple[Choice, list[Timing]]:
+def choose(
+    system: System, batch: Batch, plan: Plan, world: World, seconds: float = SECONDS
+) -> tuple[Choice, list[Timing]]:
     """Return the fastest choice within the plan's limits, and every timing taken.
 
     seconds: about how long it may take; candidates that cannot win are dropped after one step

@@ -22,9 +22,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
-from handmade.engine.devices import World
+from handmade.engine.devices import World, is_split
 from handmade.errors import Damaged, HandmadeError, UserError
 
 FORMAT = 1
@@ -66,13 +65,13 @@ def write(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], 
 
 def _write_pieces(draft: Path, tensors: Mapping[str, Mapping[str, Tensor]], world: World) -> None:
     for name, group in tensors.items():
-        split = sorted(key for key, value in group.items() if isinstance(value, DTensor))
+        split = sorted(key for key, value in group.items() if is_split(value))
         if not split and not world.leads:
             continue
         path = draft / (f"{name}.{world.rank}-of-{world.size}.safetensors" if split else f"{name}.safetensors")
         path.parent.mkdir(parents=True, exist_ok=True)
-        held = {key: value.to_local() if isinstance(value, DTensor) else value for key, value in group.items()}
-        plain = {key: value.detach().cpu().contiguous() for key, value in held.items()}
+        held: dict[str, Any] = dict(group)
+        plain = {k: (v.to_local() if is_split(v) else v).detach().cpu().contiguous() for k, v in held.items()}
         save_file(plain, path, metadata={"split": json.dumps(split)})
 
 
@@ -107,8 +106,8 @@ def sha256(path: Path) -> str:
 
 
 def steps(folder: Path) -> list[int]:
-    """Steps of the complete checkpoints, oldest first."""
-    return sorted(int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit() and (p / MANIFEST).is_file())
+    """Steps of the checkpoints, oldest first."""
+    return sorted(int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit() and p.is_dir())
 
 
 def verify(checkpoint: Path) -> dict[str, Any]:
@@ -142,13 +141,17 @@ def newest(folder: Path) -> Iterator[tuple[Path, Damaged | None]]:
 
 def read(checkpoint: Path, name: str) -> dict[str, Tensor]:
     """Read a named set of tensors, from one file or from the pieces of several processes; {} where there is none."""
-    pieces = sorted(checkpoint.glob(f"{name}.*-of-*.safetensors"), key=lambda p: int(p.name.split(".")[1].split("-")[0]))
+    pieces = sorted(
+        checkpoint.glob(f"{name}.*-of-*.safetensors"), key=lambda p: int(p.name.split(".")[1].split("-")[0])
+    )
     if not pieces:
         path = checkpoint / f"{name}.safetensors"
         return read_tensors(path)[0] if path.exists() else {}
     loaded = [read_tensors(path) for path in pieces]
     first, split = loaded[0]
-    return {key: torch.cat([group[key] for group, _ in loaded]) if key in split else value for key, value in first.items()}
+    return {
+        key: torch.cat([group[key] for group, _ in loaded]) if key in split else value for key, value in first.items()
+    }
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
@@ -164,6 +167,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
             return {name: file.get_tensor(name) for name in names}, split
     except (SafetensorError, OSError, ValueError) as error:
         raise Damaged(f"{path} is not a safetensors file: {error}") from None
+
+
+def set_aside(folder: Path, step: int) -> None:
+    """Rename the damaged checkpoints after `step`, from which training goes on: they must not count as the newest."""
+    for later in (number for number in steps(folder) if number > step):
+        with contextlib.suppress(OSError):
+            shutil.rmtree(folder / f"damaged-{later:06d}", ignore_errors=True)
+            (folder / f"{later:06d}").rename(folder / f"damaged-{later:06d}")
 
 
 def sweep(folder: Path, keep: int, best: int | None) -> None:

@@ -11,20 +11,26 @@ import copy
 from collections.abc import Iterator, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from handmade.core import System
 from handmade.errors import UserError, did_you_mean
+
+
+def check_names(system: System, decays: Mapping[str, float]) -> dict[str, nn.Module]:
+    """Return the direct children of a system; UserError where an average is wanted of something else."""
+    children = dict(system.named_children())
+    for name in decays:
+        if name not in children:
+            raise UserError(f'train.ema: no network "{name}"{did_you_mean(name, children)}')
+    return children
 
 
 class Averages:
     """Averaged copies of some direct children of a system, batch statistics included; made once the system is in place."""
 
     def __init__(self, system: System, decays: Mapping[str, float]):
-        children = dict(system.named_children())
-        for name in decays:
-            if name not in children:
-                raise UserError(f'train.ema: no network "{name}"{did_you_mean(name, children)}')
+        children = check_names(system, decays)
         self.pairs: dict[str, tuple[Tensor, Tensor]] = {}  # name in the state dict -> its average, the live tensor
         self.moving: list[tuple[float, list[Tensor], list[Tensor]]] = []  # decay, averages, live tensors
         self.counted: list[tuple[Tensor, Tensor]] = []  # whole numbers (batches seen) are copied

@@ -53,7 +53,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         case ".pt" | ".pth" | ".bin" | ".ckpt":
             return _read_pickle(path)
         case other:
-            raise UserError(f"{path}: cannot read {other or 'a file without an ending'} (.safetensors, .pt, .pth, .bin, .ckpt)")
+            raise UserError(
+                f"{path}: cannot read {other or 'a file without an ending'} (.safetensors, .pt, .pth, .bin, .ckpt)"
+            )
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:

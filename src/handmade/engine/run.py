@@ -1,6 +1,6 @@
 """The run folder: the only thing training leaves behind, and all that is needed to use, resume or judge it.
 
-    recipe.toml  spec.json  environment.json  events.jsonl  log.txt  samples/  checkpoints/  latest  best  README.md  .lock  stop
+recipe.toml  spec.json  environment.json  events.jsonl  log.txt  samples/  checkpoints/  latest  best  README.md  .lock  stop
 """
 
 from __future__ import annotations
@@ -39,12 +39,14 @@ class Run:
         return self.folder / "checkpoints"
 
     @classmethod
-    def create(cls, folder: Path, recipe: str, spec: Mapping[str, Any], environment: Mapping[str, Any], card: str) -> Run:
+    def create(
+        cls, folder: Path, recipe: str, spec: Mapping[str, Any], environment: Mapping[str, Any], card: str
+    ) -> Run:
         """Start a run in a new or empty folder; raise UserError where something is already there."""
         if folder.exists() and (not folder.is_dir() or any(p.name != ".lock" for p in folder.iterdir())):
             raise UserError(f"{folder} is not empty: choose another --out, or `handmade resume {folder}`")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=folder.exists())  # a folder that appears just now is another process's
             run = cls(folder)
             run.write("spec.json", json.dumps(spec, indent=1))
             run.write("environment.json", json.dumps(environment, indent=1))
@@ -74,7 +76,9 @@ class Run:
             self._lock = open(self.folder / ".lock", "a")  # noqa: SIM115
             _take(self._lock)
         except BlockingIOError:
-            raise UserError(f"another process is training in {self.folder}: wait for it, or choose another --out") from None
+            raise UserError(
+                f"another process is training in {self.folder}: wait for it, or choose another --out"
+            ) from None
         except OSError as error:
             raise UserError(f"cannot write into {self.folder}: {error}") from None
         try:
@@ -127,7 +131,9 @@ class Run:
         if at.isdigit():
             path = self.checkpoints / f"{int(at):06d}"
             if not path.is_dir():
-                raise UserError(f"{self.folder} has no checkpoint of step {at}; it has {checkpoint.steps(self.checkpoints)}")
+                raise UserError(
+                    f"{self.folder} has no checkpoint of step {at}; it has {checkpoint.steps(self.checkpoints)}"
+                )
             checkpoint.verify(path)
             return path, []
         passed = []

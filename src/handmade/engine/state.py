@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
+
+from handmade.engine.devices import is_split
 
 
 def pack(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
@@ -88,9 +89,12 @@ def copy_into(live: Iterable[tuple[str, Tensor]], saved: Mapping[str, Tensor]) -
 
 def split_like(full: Tensor, target: Tensor) -> Tensor:
     """Split a whole tensor over the processes as `target` is split; a plain target takes it whole."""
-    if isinstance(target, DTensor) and full.shape == target.shape:
-        return distribute_tensor(full.to(target.device), target.device_mesh, target.placements)
-    return full
+    if not is_split(target) or full.shape != target.shape:
+        return full
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    like: DTensor = target  # type: ignore[assignment]
+    return distribute_tensor(full.to(like.device), like.device_mesh, like.placements)
 
 
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:

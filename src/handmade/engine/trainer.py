@@ -7,6 +7,7 @@ the leading process and told to the others, so that all of them take the same st
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import signal
 import time
@@ -24,6 +25,7 @@ from handmade.engine.calibrate import Choice
 from handmade.engine.devices import World, cut, full_precision, fuse, place, shard
 from handmade.engine.ema import Averages
 from handmade.engine.observers import Observer
+from handmade.engine.preview import write_previews
 from handmade.engine.run import Run
 from handmade.engine.schedules import SHAPES, with_warmup
 from handmade.engine.turns import Table, players_of
@@ -69,6 +71,7 @@ class Trainer:
         self.stale = 0  # scores since the best
         self.window: dict[str, list[Any]] = {}  # what is logged: sum and count since the last line
         self.signal: int | None = None
+        self.stopped = False  # by a signal or the stop file, before the end of the plan
 
     def fit(self) -> Run:
         """Train to the end of the plan or of the time; return the run. Raises Diverged, Interrupted or HandmadeError."""
@@ -104,22 +107,26 @@ class Trainer:
         self.system.train()
         if checkpoint.steps(self.run.checkpoints):
             self._restore()
+        elif self.world.leads:
+            self.run.forget_events_after(-1)  # of a run that was killed before its first checkpoint
 
     def _choose(self) -> Choice:
-        environment = self.run.read_json("environment.json")
-        if "choice" in environment:
-            return Choice(**environment["choice"])
         chosen: dict[str, Any] = {}
-        if self.world.leads:
-            position = self.loader.state_dict()
-            batch = next(iter(self.system.stream(self.loader)))
-            self.loader.load_state_dict(position)
+        if self.world.leads and "choice" not in (chosen := self.run.read_json("environment.json")):
+            environment, position, random = chosen, self.loader.state_dict(), state.random_state()
+            batch = next(iter(copy.deepcopy(self.system).stream(self.loader)))  # a stream may act, and remember
             began = time.monotonic()
-            choice, timings = calibrate.choose(self.system, cut(batch, 0, self.plan.accumulate), self.plan, self.world)
+            allowed = calibrate.SECONDS
+            if self.budget.deadline is not None:
+                allowed = min(allowed, 0.05 * (self.budget.deadline - began))
+            part = cut(batch, 0, self.plan.accumulate)
+            choice, timings = calibrate.choose(self.system, part, self.plan, self.world, allowed)
             chosen = calibrate.record(choice, timings)
             if timings:
                 step = next((t.seconds for t in timings if t.choice == choice), timings[0].seconds)
                 self.budget.costs.step = step * self.plan.accumulate
+            self.loader.load_state_dict(position)
+            state.set_random_state(random)
             self._say(calibrate.report(choice, timings), seconds=time.monotonic() - began)
             self.run.write("environment.json", json.dumps({**environment, **chosen}, indent=1))
         return Choice(**self.world.agree(chosen)["choice"])
@@ -128,6 +135,8 @@ class Trainer:
         stream = iter(self.system.stream(self.loader))
         saved = time.monotonic()
         beat = 1 if self.world.size == 1 else self.plan.log_every
+        if self.budget.deadline is not None:  # minutes for a run that is at the end of its plan
+            self.budget.steps = max(self.budget.steps, self.system.step + 1)
         while self.system.step < self.budget.steps:
             self._step(stream)
             step, now = self.system.step, time.monotonic()
@@ -145,7 +154,7 @@ class Trainer:
                     break
             every = self.plan.save_every
             due = step % every == 0 if every else step % beat == 0 and self.world.agree(now - saved > SAVE_SECONDS)
-            if due:
+            if due and step < self.budget.steps:  # the last step is saved when it has been sampled and scored
                 self._save()
                 saved = time.monotonic()
 
@@ -177,7 +186,9 @@ class Trainer:
     def _log(self) -> None:
         """Write the mean of every loss since the last line, over all processes."""
         names = list(self.window)
-        means = [torch.as_tensor(self.window[name][0] / self.window[name][1], device=self.world.device) for name in names]
+        means = [
+            torch.as_tensor(self.window[name][0] / self.window[name][1], device=self.world.device) for name in names
+        ]
         self.world.average(means)
         values = dict(zip(names, [float(mean) for mean in means], strict=True))
         self.window.clear()
@@ -200,8 +211,10 @@ class Trainer:
             planned = self.world.agree((self.budget.review(self.system.step), self.budget.steps, self.budget.sample_every,
                                         self.budget.score_every))  # fmt: skip
             _, self.budget.steps, self.budget.sample_every, self.budget.score_every = planned
-        stop = self.world.anyone(self.signal is not None or (self.world.leads and self.run.wants_stop()))
-        return stop or self.system.step >= self.budget.steps
+        wanted = self.world.anyone(self.signal is not None or (self.world.leads and self.run.wants_stop()))
+        at_end = self.system.step >= self.budget.steps
+        self.stopped = wanted and not at_end
+        return wanted or at_end
 
     @contextlib.contextmanager
     def _as_used(self) -> Iterator[None]:
@@ -246,19 +259,25 @@ class Trainer:
             self.stale += 1
 
     def _finish(self) -> None:
-        if self.last["sample"] != self.system.step:
+        """Sample and score the end, then save; a run stopped before it only saves, and goes on as if it had not stopped."""
+        if not self.stopped and self.last["sample"] != self.system.step:
             self._sample()
-        if self.signal is None and self.last["score"] != self.system.step:
+        if not self.stopped and self.last["score"] != self.system.step:
             self._score()
         self._save()
-        self._tell("end", steps=self.budget.steps, seconds=round(self.seconds, 3))
+        self._tell("end", steps=self.budget.steps)
+        if self.world.leads:
+            write_previews(self.run)
         if self.signal is not None:
             raise Interrupted(self.run, self.signal)
 
     def _save(self) -> None:
-        """Save everything; a step that is already saved is not written again."""
+        """Save everything; a step that is already saved is not written again. Raises Diverged for weights that are lost."""
         if self.last["save"] == self.system.step:
             return
+        for name, player in self.players.items():
+            if self.world.anyone(not all(bool(p.isfinite().all()) for p in player.parameters)):
+                raise self._lost(Diverged(f"the {name}'s weights became nan or infinite by step {self.system.step}"))
         began, step = time.monotonic(), self.system.step
         tensors: dict[str, torch.Tensor] = {}
         values = state.pack(self._memory(), tensors)
@@ -282,21 +301,23 @@ class Trainer:
             "random": state.random_state(),
             "stream": self.system.stream_state(),
             "loader": self.loader.state_dict(),
-            "last": dict(self.last),
+            "last": {kind: self.last[kind] for kind in ("sample", "score")},
             "best": [self.best, self.best_step, self.stale],
             "window": {name: list(entry) for name, entry in self.window.items()},
         }
 
     def _restore(self) -> None:
         """Take up the newest good checkpoint; a damaged one is named and passed over."""
-        path, passed = self.run.good_checkpoint()
+        path, passed = self.world.agree(self.run.good_checkpoint() if self.world.leads else None)
         for line in passed:
             self._say(f"{line}: going on from {path.name}")
         wrong = state.copy_into(self.system.state_dict().items(), checkpoint.read(path, "weights"))
         if self.plan.ema:
             wrong += state.copy_into(self.averages.state().items(), checkpoint.read(path, "ema"))
         if wrong:
-            raise Damaged(f"{path} does not fit this system: {wrong[0]}" + (f" (+{len(wrong) - 1})" if wrong[1:] else ""))
+            raise Damaged(
+                f"{path} does not fit this system: {wrong[0]}" + (f" (+{len(wrong) - 1})" if wrong[1:] else "")
+            )
         memory = state.unpack(_read_values(path), checkpoint.read(path, "state/train"))
         for name, player in self.players.items():
             state.load_optimizer(player.optimizer, memory["optimizers"][name])
@@ -309,19 +330,31 @@ class Trainer:
         self.best, self.best_step, self.stale = memory["best"]
         self.window = memory["window"]
         state.set_random_state(memory["random"])
+        if not self.world.leads:  # what was saved is the leader's
+            torch.manual_seed(self.plan.seed + 1 + self.world.rank + self.world.size * self.system.step)
+        self.world.wait()
         if self.world.leads:
             self.run.forget_events_after(self.system.step)
+            for mark, step in (("latest", self.system.step), ("best", self.best_step)):
+                if step is not None:  # a kill may have come between a checkpoint and its mark
+                    self.run.write(mark, str(step))
+            checkpoint.set_aside(self.run.checkpoints, self.system.step)
             checkpoint.sweep(self.run.checkpoints, self.plan.keep, self.best_step)
             self._say(f"going on from step {self.system.step}")
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:
-        """The first Ctrl-C or SIGTERM ends the run after its step and saves it; a second Ctrl-C stops at once."""
+        """The first Ctrl-C or SIGTERM ends the run after its step and saves it; a second Ctrl-C stops at once.
+
+        Within a second it is the same one: a launcher passes on what the terminal has already sent to all.
+        """
+        first = [0.0]
 
         def heard(number: int, frame: FrameType | None) -> None:
-            if self.signal is not None:
+            if self.signal is None:
+                self.signal, first[0] = number, time.monotonic()
+            elif number == signal.SIGINT and time.monotonic() - first[0] > 1.0:
                 raise KeyboardInterrupt
-            self.signal = number
 
         try:
             before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -1,10 +1,10 @@
 """One step of the game: every player moves when its turn comes.
 
-    start one objective for each micro-batch
-    repeat
-        advance every objective to its next Turn, and run its loss backward into that player's parameters only
-        average that player's gradients over the processes; clip; let its optimizer step
-    until the objectives end
+start one objective for each micro-batch
+repeat
+    advance every objective to its next Turn, and run its loss backward into that player's parameters only
+    average that player's gradients over the processes; clip; let its optimizer step
+until the objectives end
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from handmade.artifacts.plot import Axes, label
+from handmade.artifacts.plot import Axes
 from handmade.artifacts.sheet import Panel, limits
+from handmade.gallery.words import number
 
 WIDTH, HEIGHT = 400, 210
 
@@ -41,11 +42,11 @@ def _grid(axes: Axes) -> list[str]:
     for value in axes.y_ticks(4):
         y = axes.y(value)
         marks.append(f'<path class="grid" d="M{axes.left} {y:.1f}H{axes.right}"/>')
-        marks.append(f'<text class="tick" x="{axes.left - 6}" y="{y + 4:.1f}" text-anchor="end">{label(value)}</text>')
+        marks.append(f'<text class="tick" x="{axes.left - 6}" y="{y + 4:.1f}" text-anchor="end">{number(value)}</text>')
     for value in axes.x_ticks(4):
         x = axes.x(value)
         anchor = "end" if x > axes.right - 12 else "middle"
-        marks.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{label(value)}</text>')
+        marks.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 6}" text-anchor="{anchor}">{number(value)}</text>')
     return marks
 
 
@@ -65,21 +66,21 @@ def _floor(panel: Panel, axes: Axes) -> list[str]:
 
 def _legend(panel: Panel) -> str:
     keys = [(f"s{index % 6}", line.name) for index, line in enumerate(panel.lines)] if len(panel.lines) > 1 else []
-    keys += [("dashed", f"floor {label(panel.floor)}")] if panel.floor is not None else []
+    keys += [("dashed", f"floor {number(panel.floor)}")] if panel.floor is not None else []
     return "".join(f'<span class="key {style}">{html.escape(name)}</span>' for style, name in keys)
 
 
 def _in_words(panel: Panel) -> str:
     """The chart for those who do not see it."""
     told = [
-        f"{line.name} goes from {label(line.points[0][1])} to {label(line.points[-1][1])}"
+        f"{line.name} goes from {number(line.points[0][1])} to {number(line.points[-1][1])}"
         for line in panel.lines
         if line.points
     ]
     if not told:
         return f"{panel.title}: no values yet"
     last = max(line.points[-1][0] for line in panel.lines if line.points)
-    floor = f"; the floor is {label(panel.floor)}" if panel.floor is not None else ""
+    floor = f"; the floor is {number(panel.floor)}" if panel.floor is not None else ""
     return f"{panel.title} over {last:,.0f} steps: {', '.join(told)}{floor}"
 
 

@@ -1,6 +1,7 @@
 "use strict";
 const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const root = document.documentElement;
+root.classList.add("js");
 
 // Theme: what the system says, until the reader says otherwise.
 const button = document.getElementById("theme");
@@ -116,6 +117,11 @@ for (const copy of document.querySelectorAll(".copy")) {
     }
     setTimeout(() => { copy.textContent = "Copy"; }, 1600);
   });
+}
+for (const term of document.querySelectorAll(".term")) {   // an explanation opens to the side that has room for it
+  const turn = () => term.classList.toggle("leftward", term.getBoundingClientRect().left + 290 > innerWidth);
+  term.addEventListener("mouseenter", turn);
+  term.addEventListener("focus", turn);
 }
 addEventListener("keydown", (event) => {   // Escape closes an explanation without moving the focus
   const open = event.key === "Escape" && document.querySelector(".term:hover, .term:focus");

@@ -34,7 +34,7 @@ class Stage(NamedTuple):
 
 
 def stage(story: Story, budget: int) -> Stage | None:
-    """Build the stage of a run with at most about `budget` bytes of pictures; None where the run has kept no samples."""
+    """Build the stage of a run with about `budget` bytes of pictures at most; None where the run has no samples."""
     samples = story.told.samples
     if not samples:
         return None
@@ -94,7 +94,9 @@ def _points(story: Story, samples: Sequence[Sample], values: Sequence[dict[str, 
     frames = [[_place(x, y, axes) for x, y in value["points"][:POINTS]] for value in values]
     dots = "".join(f'<circle cx="{x / 10:g}" cy="{y / 10:g}" r="3.4"/>' for x, y in frames[-1])
     formula = html.escape(f"y = {last['formula']}")
-    alt = f"{len(frames[-1])} points that {story.title} made after {samples[-1].step:,} steps, around the curve {formula}"
+    alt = (
+        f"{len(frames[-1])} points that {story.title} made after {samples[-1].step:,} steps, around the curve {formula}"
+    )
     drawing = (
         f'<div class="screen points"><svg viewBox="0 0 640 480" role="img" aria-label="{html.escape(alt)}">'
         + "".join(grid + words)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import html
-from itertools import count
+
+from handmade.artifacts.plot import label
 
 TERMS = {
     "step": "One round of learning: the network sees a handful of examples and is changed a little.",
-    "loss": "How wrong a network is at this moment, by the rule it is trained with. When two networks play against each "
-    "other, a loss that stays level is a good sign: neither wins.",
+    "loss": "How wrong a network is at this moment, by the rule it is trained with. When two networks play against "
+    "each other, a loss that stays level is a good sign: neither wins.",
     "generator": "The network that makes things, out of random numbers.",
     "discriminator": "The network that judges: real, or made by the generator?",
     "critic": "A judge that gives marks instead of a yes or a no.",
     "held-out": "Measured on real examples that the model has never seen while it learned.",
     "floor": "The same number for real examples against other real examples. No model can honestly do better.",
-    "95 % interval": "Measured on other samples of this size, the number would fall into this range about 95 times in 100.",
-    "kid": "Kernel distance: how far apart the made and the real pictures are as two crowds, seen through the features of "
-    "a trained network. 0 means that the crowds cannot be told apart; by chance it may fall slightly below.",
+    "95 % interval": "The range that holds the true value in about 95 of 100 measurements like this one.",
+    "kid": "Kernel distance: how far apart the made and the real pictures are as two crowds, seen through the features "
+    "of a trained network. 0 means that the crowds cannot be told apart; by chance it may fall slightly below.",
     "frechet": "Frechet distance between the made and the real pictures, as two clouds of features. Compare it only "
     "at equal numbers of pictures.",
     "precision": "The share of made pictures that would pass as real.",
@@ -28,16 +29,34 @@ TERMS = {
     "bf16": "Numbers kept in 16 bits instead of 32: faster on some processors, and precise enough here.",
     "float32": "Numbers kept in 32 bits, the usual precision.",
 }
-_ids = count()
+
+
+def number(value: float | None) -> str:
+    """Write a number shortly, with a true minus sign; nothing for none."""
+    return "" if value is None else label(value).replace("-", "\u2212")
 
 
 def term(word: str, key: str | None = None) -> str:
     """Write a word as HTML, with its explanation on hover and focus where there is one."""
-    explained = TERMS.get((key or word).lower())
-    if explained is None:
+    key = (key or word).lower()
+    if key not in TERMS:
         return html.escape(word)
-    name = f"term-{next(_ids)}"
     return (
-        f'<span class="term" tabindex="0" aria-describedby="{name}">{html.escape(word)}'
-        f'<span class="tip" role="tooltip" id="{name}">{html.escape(explained)}</span></span>'
+        f'<span class="term" tabindex="0" aria-describedby="{_name(key)}">{html.escape(word)}'
+        f'<span class="tip" aria-hidden="true">{html.escape(TERMS[key])}</span></span>'
     )
+
+
+def glossary(page: str) -> str:
+    """List the explanations of all terms that `page` uses, for those who cannot point, and for paper."""
+    used = [key for key in TERMS if f'aria-describedby="{_name(key)}"' in page]
+    rows = "".join(
+        f'<div><dt>{html.escape(key)}</dt><dd id="{_name(key)}">{html.escape(TERMS[key])}</dd></div>' for key in used
+    )
+    return (
+        f'<details class="glossary"><summary>The words on this page</summary><dl>{rows}</dl></details>' if used else ""
+    )
+
+
+def _name(key: str) -> str:
+    return "word-" + "".join(letter if letter.isalnum() else "-" for letter in key)

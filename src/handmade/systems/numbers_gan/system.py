@@ -50,7 +50,9 @@ def perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
 
 def choose(scores: Tensor, luck: Tensor) -> Tensor:
     """(B, L, V) scores and uniform noise -> (B, L, V) one-hot, number v with odds exp(score); backward, it is a softmax."""
-    odds = (scores.float() - (-luck.log()).log()).softmax(-1)  # with Gumbel noise the largest wins as often as it should
+    odds = (scores.float() - (-luck.log()).log()).softmax(
+        -1
+    )  # with Gumbel noise the largest wins as often as it should
     chosen = torch.zeros_like(odds).scatter_(-1, odds.argmax(-1, keepdim=True), 1.0)
     return odds + (chosen - odds).detach()
 
@@ -61,7 +63,8 @@ class NumbersGAN(System):
     def __init__(self, config: Config, data: NumbersSpec):
         super().__init__(config, data)
         self.generator = nn.Sequential(
-            perceptron(config.latent, config.width, data.length * data.depth), nn.Unflatten(1, (data.length, data.depth))
+            perceptron(config.latent, config.width, data.length * data.depth),
+            nn.Unflatten(1, (data.length, data.depth)),
         )
         self.discriminator = nn.Sequential(nn.Flatten(), perceptron(data.length * data.depth, config.width, 1))
 
@@ -92,11 +95,15 @@ class NumbersGAN(System):
         entropy = "entropy of the valid numbers as a share of the true one"
         rarest = "how often the rarest number comes, 1 if as often as it should"
         return {
-            "distance": Score(frequency_distance(drawn, self.data), about, "lower", frequency_distance(real, self.data)),
+            "distance": Score(
+                frequency_distance(drawn, self.data), about, "lower", frequency_distance(real, self.data)
+            ),
             "valid": Score(valid_share(drawn, members), f"share of {drawn.numel()} numbers in the set", "higher", 1.0),
             "entropy": Score(entropy_ratio(drawn, members), entropy, "higher", entropy_ratio(real, members)),
             "rarest": Score(rarest_share(drawn, members), rarest, "higher", rarest_share(real, members)),
-            "repeated": Score(duplicate_share(drawn), "share of sequences written before", "lower", duplicate_share(real)),
+            "repeated": Score(
+                duplicate_share(drawn), "share of sequences written before", "lower", duplicate_share(real)
+            ),
         }
 
     @ask

@@ -3,9 +3,9 @@
 Objective, the non-saturating game, with the R1 penalty of Mescheder et al. 2018 (arXiv 1801.04406) on real points:
     discriminator minimises  E[softplus(-D(x))] + E[softplus(D(G(z)))] + gamma / 2 E[|grad D(x)|^2]
     generator     minimises  E[softplus(-D(G(z)))]
-Differing from the 2014 paper: the R1 penalty, with which the game comes to rest on the curve in place of circling around it;
-Adam without momentum and a falling learning rate; a noise z of one number, since a curve is one line bent by the generator.
-What each was worth is measured in this room's README.
+Differing from the 2014 paper: the R1 penalty, for a game that comes to rest on the curve in place of circling around it;
+Adam without momentum (median error 0.088 against 0.144 with it) and a falling learning rate; a noise z of one number, since
+a curve is one line bent by the generator (0.020 against 0.051 with four numbers). All measurements: this room's README.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Config:
     width: int = 128  # units in each of the two hidden layers, both players
     gamma: float = 0.005  # weight of the R1 penalty
     lr: float = 2e-3  # Adam, both players
-    beta1: float = 0.0  # momentum: 0 with R1 (Mescheder et al. 2018), 0.5 is worse here
+    beta1: float = 0.0  # momentum: 0 (Mescheder et al. 2018); 0.5 is worse here
 
 
 def perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
@@ -55,7 +55,7 @@ class ShapesGAN(System):
 
     def __init__(self, config: Config, data: PointsSpec):
         super().__init__(config, data)
-        self.generator = nn.Sequential(perceptron(config.latent, config.width, 2), nn.Tanh())  # the plot is all there is
+        self.generator = perceptron(config.latent, config.width, 2)
         self.discriminator = perceptron(2, config.width, 1)
 
     def optimizers(self) -> Mapping[str, Optimizer]:
@@ -80,14 +80,14 @@ class ShapesGAN(System):
         """Compare drawn points with the held-out ones, and with the formula that training never sees."""
         distance, floor = self._distances(self.data.encode(held_out.cpu()))
         many, held = self._draw(DRAWN, seed=0).cpu(), held_out.cpu()
-        inside = (many[:, 0] >= self.data.low[0]) & (many[:, 0] <= self.data.high[0])  # where the formula holds
-        error = curve_error(many[inside], Formula(self.data.formula)) if inside.any() else float("inf")
+        error = curve_error(many, Formula(self.data.formula))
+        outside = float((self._codes(DRAWN, seed=0)[:, 0].abs() > 1).float().mean())
         apart = f"earth mover's distance of {len(held_out) // 2} drawn and as many held-out points; the plot is 2 wide"
         return {
             "distance": Score(distance, apart, "lower", floor),
             "error": Score(error, f"median |y - f(x)| of {DRAWN} drawn points, in the unit of y", "lower", 0.0),
             "coverage": Score(coverage(many[:, 0], held[:, 0]), "share of the range of x that is drawn", "higher", 1.0),
-            "outside": Score(1 - float(inside.float().mean()), "share of points outside the range of x", "lower", 0.0),
+            "outside": Score(outside, "share of points outside the range of x before clipping", "lower", 0.0),
         }
 
     @ask
@@ -99,10 +99,14 @@ class ShapesGAN(System):
         """
         return Points(self._draw(n, seed).cpu(), self.data.formula, self.data.low, self.data.high, self._curve())
 
-    def _draw(self, n: int, seed: int) -> Tensor:
-        """(n, 2) points in the curve's units."""
+    def _codes(self, n: int, seed: int) -> Tensor:
+        """(n, 2) points as the generator gives them; few lie a little outside [-1, 1]."""
         z = torch.rand(n, self.config.latent, generator=seeded(seed)) * 2 - 1
-        return self.data.decode(self.generator(z.to(next(self.generator.parameters()))))
+        return self.generator(z.to(next(self.generator.parameters())))
+
+    def _draw(self, n: int, seed: int) -> Tensor:
+        """(n, 2) points in the curve's units, clipped to the plot as pictures are clipped to 0..255."""
+        return self.data.decode(self._codes(n, seed).clamp(-1, 1))
 
     def _distances(self, real: Tensor) -> tuple[float, float]:
         """(N, 2) held-out codes -> how far drawn points are from one half, and how far the other half is; mean over cuts."""
