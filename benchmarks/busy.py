@@ -16,8 +16,10 @@ def main() -> None:
     contestants = {"two threads": Contestant("ours", threads=2, **options),
                    "one thread": Contestant("ours", threads=1, **options)}  # fmt: skip
     quiet = rounds(contestants, 7, 3)
-    spinner = subprocess.Popen([sys.executable, "-c", "import os\nos.sched_setaffinity(0, {0})\nwhile True: pass"]
-                               if hasattr(os, "sched_setaffinity") else [sys.executable, "-c", "while True: pass"])  # fmt: skip
+    spin = "while True: pass"
+    if hasattr(os, "sched_setaffinity"):
+        spin = f"import os\nos.sched_setaffinity(0, {{0}})\n{spin}"
+    spinner = subprocess.Popen([sys.executable, "-c", spin])
     try:
         busy = rounds(contestants, 9, 3)
     finally:

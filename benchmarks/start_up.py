@@ -48,6 +48,5 @@ def _first_step() -> float:
         words = ["train", "shapes_gan/smoke", "--train.steps", "1", "--train.log_every", "1", "--out", f"{folder}/run"]
         began = time.time()
         subprocess.run([sys.executable, "-m", "handmade", *words], capture_output=True, check=True)
-        step = next(line for line in Path(folder, "run/events.jsonl").open() if json.loads(line)["kind"] == "step")
-        assert json.loads(step)["step"] == 1
-        return json.loads(step)["at"] - began
+        lines = Path(folder, "run/events.jsonl").read_text().splitlines()
+        return next(event["at"] for event in map(json.loads, lines) if event["kind"] == "step") - began

@@ -72,9 +72,9 @@ def _plain(kind: str, width: int, batch: int, threads: int | None) -> tuple[Call
 def _ours(
     width: int, batch: int, threads: int | None, precision: str, channels_last: Any
 ) -> tuple[Callable[[], Any], str]:
-    import handmade  # noqa: F401  (sets how threads wait, before torch is loaded)
     import torch
 
+    import handmade  # noqa: F401  (sets how threads wait, before torch is loaded)
     from benchmarks.engine_step import engine_step
     from handmade.data.specs import ImageBatch, ImageSpec
     from handmade.recipe import Plan

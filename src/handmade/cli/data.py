@@ -60,8 +60,7 @@ def _show(name: str, as_json: bool) -> None:
             json.dumps({"name": name, "title": source.title, "licence": source.licence, "options": options}, indent=1)
         )
         return
-    print(
-        f"{source.title}\nlicence: {source.licence}\nfrom: {source.homepage}\nsize: {source.note}\n\noptions (--data.NAME VALUE)"
-    )
+    print(f"{source.title}\nlicence: {source.licence}\nfrom: {source.homepage}\nsize: {source.note}\n")
+    print("options (--data.NAME VALUE)")
     for option in source.options.parameters:
         print(f"  {option.name:<12} {option.default!s:<14} {option.help}")

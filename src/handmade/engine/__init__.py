@@ -1,0 +1,1 @@
+"""The engine: trains any system into a run folder."""

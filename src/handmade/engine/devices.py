@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from handmade.core import Batch, System
 from handmade.errors import HandmadeError
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class World:
@@ -31,7 +33,7 @@ class World:
 
     rank: int = 0
     size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
 
     @property
     def leads(self) -> bool:
@@ -134,7 +136,7 @@ def prepare(system: System, world: World, precision: str, channels_last: bool) -
     if channels_last:
         for module in system.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                module.to(memory_format=torch.channels_last)
+                module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if world.size > 1:
         _share_batch_statistics(system)
     if precision == "bf16":
@@ -225,7 +227,7 @@ def _shared_batch_norm(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tens
 
 
 def is_split(tensor: Tensor) -> bool:
-    """Whether a tensor is split over the processes; the module that splits takes half a second to load, so it is not loaded here."""
+    """Whether a tensor is split over the processes; asking does not load the module that splits, which takes long."""
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)
 

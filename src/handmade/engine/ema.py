@@ -46,7 +46,7 @@ class Averages:
     def update(self, step: int) -> None:
         """Move the averages towards the weights after step number `step` (from 1)."""
         for decay, averages, live in self.moving:
-            torch._foreach_lerp_(averages, live, 1 - min(decay, (1 + step) / (10 + step)))
+            torch._foreach_lerp_(averages, live, 1 - min(decay, (1 + step) / (10 + step)))  # pyright: ignore[reportPrivateImportUsage]
         for average, value in self.counted:
             average.copy_(value)
 

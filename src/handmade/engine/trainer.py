@@ -12,8 +12,8 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import FrameType
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch

@@ -1,6 +1,6 @@
 """Losses of the game between a generator and a discriminator: one equation per function, each a float32 scalar.
 
-D gives logits, so that sigmoid(D(x)) is the believed probability that x is real and softplus(-D(x)) = -log sigmoid(D(x)).
+D gives logits: sigmoid(D(x)) is the believed probability that x is real, and softplus(-D(x)) = -log sigmoid(D(x)).
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Number sequences from noise: a GAN on choices, where no gradient passes by itself. Goodfellow et al. 2014 (arXiv 1406.2661).
+"""Number sequences from noise: a GAN that makes choices. Goodfellow et al. 2014 (arXiv 1406.2661).
 
 Objective, the non-saturating game, with the R1 penalty of Mescheder et al. 2018 (arXiv 1801.04406) on real sequences:
     discriminator minimises  E[softplus(-D(x))] + E[softplus(D(x'))] + gamma / 2 E[|grad D(x)|^2]
     generator     minimises  E[softplus(-D(x'))]        with  x' = choose(G(z)), one number for each place
 G gives scores for every number at every place. `choose` draws one number with these odds and passes the gradient of the
 softmax (straight-through Gumbel: Jang et al. 2016, arXiv 1611.01144; Maddison et al. 2016, arXiv 1611.00712).
-Differing from the 2014 paper: choices, R1, Adam without momentum and a falling learning rate. The discriminator reads whole
-sequences, which makes missing numbers visible to it: a packed sample in the sense of Lin et al. 2018 (arXiv 1712.04086).
+Differing from the 2014 paper: choices, R1, Adam without momentum and a falling learning rate. The discriminator reads
+whole sequences, so it sees when numbers are missing: a packed sample (Lin et al. 2018, arXiv 1712.04086).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
 
 
 def choose(scores: Tensor, luck: Tensor) -> Tensor:
-    """(B, L, V) scores and uniform noise -> (B, L, V) one-hot, number v with odds exp(score); backward, it is a softmax."""
+    """(B, L, V) scores and uniform noise -> (B, L, V) one-hot, number v with odds exp(score); backward, a softmax."""
     odds = (scores.float() - (-luck.log()).log()).softmax(
         -1
     )  # with Gumbel noise the largest wins as often as it should
@@ -58,7 +58,7 @@ def choose(scores: Tensor, luck: Tensor) -> Tensor:
 
 
 class NumbersGAN(System):
-    """A generator that writes sequences of numbers from a set it is never told, and the discriminator that teaches it."""
+    """A generator that writes numbers from a set it is never told, and the discriminator that teaches it."""
 
     def __init__(self, config: Config, data: NumbersSpec):
         super().__init__(config, data)
@@ -88,7 +88,7 @@ class NumbersGAN(System):
         yield Turn("generator", non_saturating_generator(self.discriminator(fake)))  # judged by the D just updated
 
     def evaluate(self, held_out: Tensor, judge: Callable[[Tensor], Tensor] | None = None) -> Mapping[str, Score]:
-        """Compare how often each number comes at each place with the truth, and look for wrong, rare and repeated ones."""
+        """Compare how often each number comes at each place with the truth; look for wrong, rare and repeated ones."""
         members, real = self.data.members, held_out.cpu()
         drawn = self._draw(len(real), seed=0).cpu()  # as many as are held out: chance then treats both alike
         about = f"total variation from the true frequencies, mean over places, {len(real)} sequences"
@@ -128,9 +128,9 @@ class NumbersGAN(System):
 
 
 def frequency_distance(numbers: Tensor, data: NumbersSpec) -> float:
-    """Total variation in 0..1 between the numbers (N, L) at each place and an even spread over the set, mean over places.
+    """Total variation in 0..1 between numbers (N, L) and an even spread over the set, mean over places.
 
-    One number too often, one missing or one outside the set all count; chance leaves some even in real numbers (the floor).
+    A number too often, missing or outside the set counts; chance leaves some even in real numbers (the floor).
     """
     truth = torch.zeros(data.depth).index_fill(0, torch.tensor(data.members), 1 / len(data.members))
     frequency = data.encode(numbers).mean(0)  # (L, V)

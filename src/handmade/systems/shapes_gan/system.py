@@ -1,11 +1,11 @@
-"""Curves from noise: a generator learns to put points on a curve it never sees. Goodfellow et al. 2014 (arXiv 1406.2661).
+"""Curves from noise: a generator puts points on a curve it never sees. Goodfellow et al. 2014 (arXiv 1406.2661).
 
 Objective, the non-saturating game, with the R1 penalty of Mescheder et al. 2018 (arXiv 1801.04406) on real points:
     discriminator minimises  E[softplus(-D(x))] + E[softplus(D(G(z)))] + gamma / 2 E[|grad D(x)|^2]
     generator     minimises  E[softplus(-D(G(z)))]
-Differing from the 2014 paper: the R1 penalty, for a game that comes to rest on the curve in place of circling around it;
-Adam without momentum (median error 0.088 against 0.144 with it) and a falling learning rate; a noise z of one number, since
-a curve is one line bent by the generator (0.020 against 0.051 with four numbers). All measurements: this room's README.
+Differing from the 2014 paper: the R1 penalty, for a game that comes to rest on the curve and does not circle;
+Adam without momentum (median error 0.088 against 0.144 with it) and a falling learning rate; a noise z of one number,
+since a curve is one bent line (0.020 against 0.051 with four numbers). All measurements: this room's README.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class ShapesGAN(System):
         return self.data.decode(self._codes(n, seed).clamp(-1, 1))
 
     def _distances(self, real: Tensor) -> tuple[float, float]:
-        """(N, 2) held-out codes -> how far drawn points are from one half, and how far the other half is; mean over cuts."""
+        """(N, 2) held-out codes -> how far one half is from drawn points, and from the other half; mean over cuts."""
         half, pairs = len(real) // 2, []
         for cut in range(CUTS):
             mixed = real[torch.randperm(len(real), generator=seeded(cut))]
@@ -125,7 +125,7 @@ class ShapesGAN(System):
 
 
 def sliced_distance(a: Tensor, b: Tensor) -> float:
-    """Sliced Wasserstein-1 distance of two clouds (N, 2) and (M, 2) (Rabin et al. 2011): the mean over directions in the plane.
+    """Sliced Wasserstein-1 distance of two clouds (N, 2) and (M, 2): the mean over directions (Rabin et al. 2011).
 
     It sees what a median error cannot: a generator that puts all its points on one place of the curve is far away.
     """
