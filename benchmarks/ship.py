@@ -17,10 +17,10 @@ import torch
 from handmade import api
 from handmade.card import model_card
 from handmade.engine import checkpoint
-from handmade.engine.devices import World
+from handmade.engine.devices import World, describe_machine
 from handmade.engine.run import Run
 from handmade.recipe import Recipe, read_recipe
-from handmade.registry import ZOO
+from handmade.registry import ZOO, Room, zoo
 
 LARGEST = 4 * 2**20
 
@@ -53,8 +53,39 @@ def ship(run: Run, items: int) -> Path:
     size = sum(file.stat().st_size for file in target.folder.rglob("*") if file.is_file())
     if size > LARGEST:
         raise SystemExit(f"{target.folder} is {size / 2**20:.1f} MB; at most {LARGEST / 2**20:.0f} ship")
+    expect(recipe, end["seconds"] / 60, scores)
+    results(recipe.room)
     print(f"{recipe.name}: {size / 2**20:.2f} MB, {json.dumps({n: round(s['value'], 4) for n, s in scores.items()})}")
     return target.folder
+
+
+def expect(recipe: Recipe, minutes: float, scores: dict[str, dict]) -> None:
+    """Write what the recipe reached, and in what time, into the room's recipes.toml."""
+    name, score = next(iter(scores.items()))
+    machine = describe_machine(World())
+    device = f"{machine['cores']} cores" if machine["device"] == "cpu" else machine["name"]
+    line = f'expect  = {{ device = "{device}", minutes = {minutes:.1f}, {name} = {score["value"]:.4g} }}'
+    path = recipe.room.folder / "recipes.toml"
+    head, mark, rest = path.read_text("utf-8").partition(f"[recipe.{recipe.name.split('/')[1]}]\n")
+    table, gap, others = rest.partition("\n\n")
+    kept = [text for text in table.rstrip("\n").split("\n") if not text.startswith("expect")]
+    path.write_text(head + mark + "\n".join([*kept, line]) + (gap or "\n") + others, "utf-8")
+
+
+def results(room: Room) -> None:
+    """Put the scores of the room's shipped runs between the marks in its README."""
+    path, rows = room.folder / "README.md", ["| shipped run | score | value | floor |", "|---|---|---|---|"]
+    for name, folder in zoo().items():
+        if name.startswith(f"{room.name}/"):
+            last = [event["scores"] for event in Run(folder).events("score")][-1]
+            for key, score in last.items():
+                floor = "" if score["floor"] is None else f"{score['floor']:.3g}"
+                rows.append(f"| `zoo:{name}` | {key}: {score['about']} | {score['value']:.4g} | {floor} |")
+    head, mark, rest = path.read_text("utf-8").partition("<!-- results -->")
+    tail = rest.partition("<!-- /results -->")[2] if "<!-- /results -->" in rest else rest
+    if mark:
+        table = "\n".join(rows)
+        path.write_text(f"{head}{mark}\n{table}\n<!-- /results -->{tail}", "utf-8")
 
 
 def left_out(recipe: Recipe, names: Iterable[str]) -> list[str]:

@@ -65,8 +65,8 @@ def make_run(
     scores: Callable[[float], dict[str, dict[str, Any]]],
     system: dict[str, Any],
     spec: dict[str, Any] | None = None,
-    samples: int = 8,
-    steps: int = 4000,
+    samples: int = 4,
+    steps: int = 2000,
     seconds: float = 60.0,
     about: str = "a test",
     demo: dict[str, Any] | None = None,
@@ -82,7 +82,7 @@ def make_run(
     (folder / "spec.json").write_text(json.dumps(spec or {"kind": "images", "channels": 3, "size": 32, "labels": {}}))
     events: list[dict[str, Any]] = [{"kind": "start", "step": 0, "seconds": 0.0, "steps": steps}]
     generator = random(5)
-    for step in range(10, steps + 1, 10):
+    for step in range(50, steps + 1, 50):
         share = step / steps
         wobble = torch.randn(len(players), generator=generator).tolist()
         losses = {
@@ -167,6 +167,6 @@ def pictures_run(folder: Path, real: torch.Tensor | None = None) -> Path:
         about="drawn faces, with and without glasses",
         seconds=185,
         steps=9000,
-        samples=12,
+        samples=6,
         demo={"minutes": 3.2, "order": 3, "data": {"n": 6000}},
     )
