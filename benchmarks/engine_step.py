@@ -10,7 +10,7 @@ from typing import Any
 from handmade.core import Batch, System
 from handmade.engine.run import Run
 from handmade.engine.trainer import Trainer
-from handmade.recipe import Plan
+from handmade.plan import Plan
 
 
 class Same:

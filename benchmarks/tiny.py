@@ -43,7 +43,7 @@ class TinyDCGAN(System):
 def tiny_ours() -> tuple[Callable[[], Any], str]:
     """The engine's step."""
     from benchmarks.engine_step import engine_step
-    from handmade.recipe import Plan
+    from handmade.plan import Plan
 
     torch.manual_seed(0)
     system = TinyDCGAN()

@@ -77,7 +77,7 @@ def _ours(
     import handmade  # noqa: F401  (sets how threads wait, before torch is loaded)
     from benchmarks.engine_step import engine_step
     from handmade.data.specs import ImageBatch, ImageSpec
-    from handmade.recipe import Plan
+    from handmade.plan import Plan
     from handmade.registry import find_room, system_class
 
     kind = system_class(find_room("dcgan"))

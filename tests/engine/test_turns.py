@@ -110,7 +110,9 @@ def test_parts_of_a_step_must_agree_on_whose_turn_it_is():
 
 
 @pytest.mark.parametrize("parts", [2, 4])
-@pytest.mark.parametrize("draw", [lambda d, n: d.normal(n, 3), lambda d, n: d.uniform(n), lambda d, n: d.integers(9, n, 2)])
+@pytest.mark.parametrize(
+    "draw", [lambda d, n: d.normal(n, 3), lambda d, n: d.uniform(n), lambda d, n: d.integers(9, n, 2)]
+)
 def test_parts_of_dice_are_the_whole_throw_cut(draw, parts):
     dice = [Dice(5, part, parts) for part in range(parts)]
     whole = Dice(5)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from handmade.cli.main import BEGAN, Parser, take_overrides, talking
 from handmade.errors import UserError
 from handmade.recipe import load_recipe
+
+if TYPE_CHECKING:
+    from handmade.engine.run import Run
 
 
 def train_(parser: Parser, arguments: list[str]) -> int:
@@ -20,16 +24,15 @@ def train_(parser: Parser, arguments: list[str]) -> int:
     _shared(parser)
     words, overrides = take_overrides(arguments)
     wanted = parser.parse_args(words)
-    recipe = load_recipe(
-        wanted.recipe, overrides, wanted.data
-    )  # the user's mistakes come out here, before torch is loaded
+    recipe = load_recipe(wanted.recipe, overrides, wanted.data)  # mistakes come out here, before torch is loaded
     if wanted.devices != 1 and "WORLD_SIZE" not in os.environ:
         return _launch(wanted.devices, ["train", *arguments])
     from handmade import api
+    from handmade.engine.observers import Console
 
     with talking() as progress:
         run = api.train(recipe, out=wanted.out, minutes=wanted.minutes, progress=progress,
-                        observers=_observers(wanted.json), began=BEGAN)  # fmt: skip
+                        observers=[Console()], began=BEGAN)  # fmt: skip
     return _report(run, wanted.json)
 
 
@@ -42,10 +45,11 @@ def resume_(parser: Parser, arguments: list[str]) -> int:
     if wanted.devices != 1 and "WORLD_SIZE" not in os.environ:
         return _launch(wanted.devices, ["resume", *arguments])
     from handmade import api
+    from handmade.engine.observers import Console
 
     with talking() as progress:
         run = api.resume(wanted.run, minutes=wanted.minutes, overrides=overrides, progress=progress,
-                         observers=_observers(wanted.json), began=BEGAN)  # fmt: skip
+                         observers=[Console()], began=BEGAN)  # fmt: skip
     return _report(run, wanted.json)
 
 
@@ -64,19 +68,17 @@ def _launch(devices: int, arguments: list[str]) -> int:
     return launch(devices, arguments)
 
 
-def _observers(quiet: bool) -> list:
-    from handmade.engine.observers import Console
+def _report(run: Run, as_json: bool) -> int:
+    """Say where the run is and how to go on; with several processes, only the first one talks."""
+    from handmade.recipe import read_recipe
 
-    return [Console(sys.stderr)]
-
-
-def _report(run, as_json: bool) -> int:
     if os.environ.get("RANK", "0") != "0":
         return 0
     scores = next((event["scores"] for event in reversed(list(run.events("score")))), {})
     if as_json:
         print(json.dumps({"run": str(run.folder), "step": run.marked("latest"), "scores": scores}, indent=1))
-    else:
-        print(run.folder)
-        print(f"  handmade ask {run.folder} generate\n  handmade resume {run.folder} --minutes 20", file=sys.stderr)
+        return 0
+    ask = read_recipe(run.folder / "recipe.toml").preview.get("ask", "")
+    print(run.folder)
+    print(f"  handmade ask {run.folder} {ask}\n  handmade resume {run.folder} --minutes 20", file=sys.stderr)
     return 0

@@ -21,7 +21,7 @@ from handmade.core import Batch, System
 from handmade.engine.convolution import any_fits, use_patches
 from handmade.engine.devices import World, fuse, place, prepare
 from handmade.engine.turns import Table, players_of
-from handmade.recipe import Plan
+from handmade.plan import Plan
 
 SECONDS = 8.0  # about how long a calibration may take
 TOLERANCE = 0.05  # relative difference of losses against float32; the measured noise of bf16 is well under 0.02

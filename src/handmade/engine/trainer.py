@@ -30,7 +30,7 @@ from handmade.engine.run import Run
 from handmade.engine.schedules import SHAPES, with_warmup
 from handmade.engine.turns import Table, players_of
 from handmade.errors import Damaged, Diverged, HandmadeError
-from handmade.recipe import Plan
+from handmade.plan import Plan
 
 SAVE_SECONDS = 120.0
 

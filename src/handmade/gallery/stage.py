@@ -55,13 +55,10 @@ def _pictures(story: Story, samples: Sequence[Sample], budget: int) -> Stage | N
             story.faults.append(str(error))
     if not opened:
         return None
-    frames, chosen = [], opened
-    for most, side, quality in TRIES:
-        chosen = _spread(opened, most)
-        frames = [_encode(picture, side, quality) for _, picture in chosen[:-1]]
-        frames.append(_encode(chosen[-1][1], max(side, 480), min(92, quality + 12)))
-        if sum(map(len, frames)) <= budget:
-            break
+    most, side, quality = _fitting([picture for _, picture in opened], budget)
+    chosen = _spread(opened, most)
+    frames = [_encode(picture, side, quality) for _, picture in chosen[:-1]]
+    frames.append(_encode(chosen[-1][1], side, min(92, quality + 12)))
     samples = [sample for sample, _ in chosen]
     width, height = chosen[-1][1].size
     alt = f"what {story.title} made after {samples[-1].step:,} steps"
@@ -72,6 +69,16 @@ def _pictures(story: Story, samples: Sequence[Sample], budget: int) -> Stage | N
     )
     crisp = " crisp" if width < 480 else ""
     return Stage(f'<div class="screen pictures{crisp}">{images}</div>', _moments("pictures", samples))
+
+
+def _fitting(pictures: list[Image.Image], budget: int) -> tuple[int, int, int]:
+    """Choose the number of frames, their side and quality: the first try that keeps to the budget, judged by three."""
+    probes = [pictures[0], pictures[len(pictures) // 2], pictures[-1]]
+    for most, side, quality in TRIES[:-1]:
+        size = sum(len(_encode(picture, side, quality)) for picture in probes) / 3
+        if size * min(most, len(pictures)) <= 0.9 * budget:  # the last frame is finer than the others
+            return most, side, quality
+    return TRIES[-1]
 
 
 def _points(story: Story, samples: Sequence[Sample], values: Sequence[dict[str, Any]]) -> Stage:
@@ -189,7 +196,7 @@ def _encode(picture: Image.Image, side: int, quality: int) -> bytes:
         size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     lossy, exact = io.BytesIO(), io.BytesIO()
-    picture.save(lossy, format="WEBP", quality=quality, method=4)
+    picture.save(lossy, format="WEBP", quality=quality, method=2)
     if picture.getcolors(4096) is not None:
         picture.save(exact, format="WEBP", lossless=True, quality=60)
         if exact.tell() < lossy.tell():

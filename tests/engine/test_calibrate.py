@@ -1,0 +1,106 @@
+"""Choosing how to compute: the choice is one that was tried, is kept, and leaves no trace in what is learned."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+from commands import differing
+
+from handmade import api
+from handmade.data.loader import Loader
+from handmade.data.source import open_data
+from handmade.engine.calibrate import Choice, choose, record, report
+from handmade.engine.devices import World
+from handmade.errors import Diverged
+from handmade.plan import Plan
+from handmade.recipe import load_recipe
+
+
+@pytest.fixture(scope="module")
+def toy():
+    recipe = load_recipe("toy_gan/smoke")
+    dataset, spec = open_data(recipe.data)
+    torch.manual_seed(0)
+    return api.build(recipe, spec), next(Loader(dataset, 32))
+
+
+def test_a_plan_that_decides_everything_is_obeyed_without_timing(toy):
+    plan = Plan(precision="bf16", channels_last=True, threads=1)
+    assert choose(*toy, plan, World()) == (Choice("bf16", True, 1), [])
+
+
+def test_the_choice_is_one_of_those_that_were_timed(toy):
+    choice, timings = choose(*toy, Plan(), World(), seconds=1.0)
+    assert choice in [timing.choice for timing in timings] and timings[0].choice.precision == "float32"
+    assert "times as fast as plain float32" in report(choice, timings)
+    assert record(choice, timings)["choice"]["precision"] == choice.precision
+
+
+@pytest.mark.parametrize("fixed", [{"precision": "bf16"}, {"precision": "float32"}, {"channels_last": True}])
+def test_what_the_plan_decides_is_not_undone_by_a_timing(toy, fixed):
+    choice, _ = choose(*toy, Plan(**fixed), World(), seconds=0.5)
+    for name, value in fixed.items():
+        assert getattr(choice, name) == value
+
+
+def test_timing_changes_neither_weights_nor_random_numbers(toy):
+    system, batch = toy
+    before = {name: value.clone() for name, value in system.state_dict().items()}
+    state = (torch.get_rng_state().clone(), np.random.get_state()[1].tolist(), random.getstate())
+    threads = torch.get_num_threads()
+    choose(system, batch, Plan(), World(), seconds=0.5)
+    assert all(torch.equal(before[name], value) for name, value in system.state_dict().items())
+    assert torch.equal(state[0], torch.get_rng_state()) and state[2] == random.getstate()
+    assert state[1] == np.random.get_state()[1].tolist() and threads == torch.get_num_threads()
+
+
+def test_a_candidate_that_diverges_is_not_chosen_and_ends_nothing(toy, monkeypatch):
+    system, batch = toy
+    from handmade.engine import calibrate
+
+    really = calibrate.apply
+
+    def sick(choice, twin, world):
+        really(choice, twin, world)
+        if choice.precision == "bf16":
+            with torch.no_grad():
+                twin.generator[0].weight.fill_(float("nan"))
+
+    monkeypatch.setattr(calibrate, "apply", sick)
+    choice, _ = choose(system, batch, Plan(), World(), seconds=1.0)
+    assert choice.precision == "float32"
+
+
+def test_a_system_that_diverges_in_float32_says_so():
+    recipe = load_recipe("toy_gan/smoke", {"config.nan_at": "1"})
+    dataset, spec = open_data(recipe.data)
+    with pytest.raises(Diverged, match="generator"):
+        choose(api.build(recipe, spec), next(Loader(dataset, 32)), Plan(), World(), seconds=0.5)
+
+
+@pytest.mark.parametrize("toy_name", ["toy_gan", "toy_replay"])
+def test_a_calibrated_run_learns_the_same_as_one_told_to_compute_so(tmp_path, toy_name):
+    few = {"train.steps": "12", "train.save_every": "12"}
+    free = {**few, "train.precision": "auto", "train.threads": "auto", "train.channels_last": "auto"}
+    chosen = api.train(f"{toy_name}/smoke", out=tmp_path / "free", overrides=free)
+    taken = json.loads((chosen.folder / "environment.json").read_text())
+    assert taken["choice"] in [{k: v for k, v in t.items() if k != "seconds"} for t in taken["timings"]]
+    choice = taken["choice"]
+    told = {**few, "train.precision": choice["precision"], "train.threads": str(choice["threads"])}
+    told["train.channels_last"] = str(choice["channels_last"]).lower()
+    fixed = api.train(f"{toy_name}/smoke", out=tmp_path / "told", overrides=told)
+    assert not differing(chosen.checkpoints / "000012", fixed.checkpoints / "000012")
+
+
+def test_resume_computes_as_the_run_has_chosen(tmp_path):
+    run = api.train("toy_gan/smoke", out=tmp_path / "run", overrides={"train.steps": "5", "train.precision": "auto"})
+    path = run.folder / "environment.json"
+    odd = {**json.loads(path.read_text()), "choice": {"precision": "bf16", "channels_last": False, "threads": 1}}
+    path.write_text(json.dumps(odd))
+    starts = []
+    api.resume(
+        run, overrides={"train.steps": "6"}, observers=[lambda e: starts.append(e) if e["kind"] == "start" else 0]
+    )
+    assert starts[0]["choice"].startswith("bf16") and json.loads(path.read_text()) == odd
