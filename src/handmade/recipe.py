@@ -31,7 +31,7 @@ class Recipe:
     about: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
-    train: Plan = Plan()
+    train: Plan = field(default_factory=Plan)
     preview: Mapping[str, Any] = field(default_factory=dict)  # ask = name, and its arguments
     judge: str | None = None  # zoo:ROOM/RECIPE of a network whose features judge pictures
     borrow: Mapping[str, str] = field(default_factory=dict)  # name -> run whose system is lent, frozen
