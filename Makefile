@@ -4,7 +4,7 @@ BIN    := .venv/bin
 TORCH  ?= torch==2.13.0
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c .venv/constraints.txt
 
-.PHONY: demo test test-slow check bench studio docs clean
+.PHONY: demo test test-slow check bench clean
 
 demo: .venv/ready
 	$(BIN)/handmade demo
@@ -15,7 +15,7 @@ test: .venv/ready-dev
 test-slow: .venv/ready-dev
 	$(BIN)/pytest -m "slow or network"
 
-check: .venv/ready-dev
+check: .venv/ready-check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
@@ -38,4 +38,8 @@ clean:
 
 .venv/ready-dev: .venv/ready
 	$(PIP) -e ".[dev]"
+	touch $@
+
+.venv/ready-check: .venv/ready-dev
+	$(PIP) -e ".[check]"
 	touch $@

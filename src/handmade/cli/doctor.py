@@ -13,7 +13,7 @@ from handmade.cli.main import Parser
 from handmade.registry import room_folders, rooms, store, zoo
 
 NEEDED = ("torch", "numpy", "pillow", "safetensors", "pydantic", "dicebear-core", "dicebear-styles", "resvg-py")
-OPTIONAL = {"pyarrow": "parquet files of pictures"}
+OPTIONAL = {"pyarrow": "parquet files of pictures", "av": "MP4 films"}
 
 
 def doctor_(parser: Parser, arguments: list[str]) -> int:
