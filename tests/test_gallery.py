@@ -263,7 +263,7 @@ def test_noisy_frames_are_encoded_and_thinned_until_they_fit(tmp_path):
 
     run = make_run(tmp_path / "run", "a/b", noise, players={"a": (1, 1)}, scores=lambda s: {}, system={}, samples=12)
     sizes = []
-    for budget in (10**9, 150_000, 60_000):
+    for budget in (10**9, 200_000, 80_000):
         shown = stage(read_story(run), budget)
         assert shown is not None
         frames = [base64.b64decode(a["src"].split(",")[1]) for a in Page(shown.html).all("img") if a["src"]]

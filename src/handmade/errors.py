@@ -40,8 +40,8 @@ class Diverged(HandmadeError):
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
-    """Return `; did you mean "x"? (a, b, c)` for a word that is not allowed; the nearest word is left out if none is near."""
+    """Return what is allowed, and the nearest of it where one is near: `; did you mean "x"? (a, b, c)` or ` (a, b, c)`."""
     allowed = sorted(allowed)
     near = get_close_matches(word, allowed, n=1, cutoff=0.5)
-    hint = f'; did you mean "{near[0]}"?' if near else ";"
+    hint = f'; did you mean "{near[0]}"?' if near else ""
     return f"{hint} ({', '.join(allowed) if allowed else 'none are known'})"

@@ -21,6 +21,7 @@ from handmade.core import Batch, System
 from handmade.engine.convolution import any_fits, use_patches
 from handmade.engine.devices import World, fuse, place, prepare
 from handmade.engine.turns import Table, players_of
+from handmade.errors import Diverged
 from handmade.plan import Plan
 
 SECONDS = 8.0  # about how long a calibration may take
@@ -81,11 +82,14 @@ def choose(
     for change in _changes(system, plan, reference.seconds, world):
         if time.perf_counter() > deadline:
             break
-        timing = try_(change(best.choice))
+        try:
+            timing = try_(change(best.choice))
+        except Diverged:  # in bf16, say, where float32 does not
+            continue
         if timing.seconds < 0.97 * best.seconds and _same(timing.loss, reference.loss):
             best = timing
-    chosen = best.choice
-    return chosen if plan.precision == "auto" else replace(chosen, precision=plan.precision), timings
+    decided = {name: getattr(plan, name) for name in ("precision", "channels_last") if getattr(plan, name) != "auto"}
+    return replace(best.choice, **decided), timings
 
 
 def _changes(system: System, plan: Plan, seconds: float, world: World) -> list[Callable[[Choice], Choice]]:

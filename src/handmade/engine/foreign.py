@@ -68,6 +68,11 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         except subprocess.TimeoutExpired:
             raise Damaged(f"{path} could not be read within {SECONDS} seconds") from None
         if done.returncode != 0:
-            reason = (done.stderr.strip().splitlines() or ["the reader was stopped"])[-1][:200]
-            raise UserError(f"{path} is refused: it is not a plain file of tensors ({reason})")
+            refused = "Weights only load failed" in done.stderr
+            reason = "it is damaged, or reading it would run code" if refused else _last_line(done.stderr)
+            raise UserError(f"{path} is refused: {reason}; only plain files of tensors are read")
         return read_tensors(out)[0]
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["its reader was stopped"])[-1][:160]

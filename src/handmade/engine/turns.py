@@ -91,7 +91,7 @@ class Table:
             raise RuntimeError(f"the objective names a player without an optimizer: {name}")
         for turn in turns:
             if self.world.device.type == "cpu" and not math.isfinite(turn.loss.item()):
-                raise Diverged(f"the {name}'s loss became {float(turn.loss)} at step {self.system.step + 1}")
+                raise Diverged(f"the {name}'s loss became {turn.loss.item()} at step {self.system.step + 1}")
         return self.players[name]
 
     def _backward(self, loss: Tensor, player: Player) -> None:
