@@ -98,6 +98,7 @@ def train(
         if world.leads and (folder / "recipe.toml").exists():
             raise UserError(f"{folder} is already a run: `handmade resume {folder}` goes on, or choose another --out")
         dataset, spec = _open(recipe, world, progress)
+        _report(recipe, dataset, world, observers)
         parts = _make(recipe, dataset, spec, world)  # before the folder: what cannot be built leaves nothing behind
         if world.leads:
             environment = {"handmade": __version__, **describe_machine(world), "data": dataset.fingerprint}
@@ -161,11 +162,11 @@ def _make(recipe: Recipe, dataset: Dataset, spec: Spec, world: World) -> _Parts:
             f"a batch of {recipe.train.batch} cannot be cut into {world.size} x {recipe.train.accumulate} parts"
         )
     loader = Loader(dataset, recipe.train.batch, recipe.train.seed, world.rank, world.size)
-    torch.manual_seed(recipe.train.seed)
+    state.seed_all(recipe.train.seed)
     system = build(recipe, spec)
     check_names(system, recipe.train.ema)
     parts = _Parts(system, loader, _preview(recipe, system), _scorer(recipe, world.device))
-    torch.manual_seed(recipe.train.seed + 1 + world.rank)
+    state.seed_all(recipe.train.seed + 1 + world.rank)
     return parts
 
 

@@ -72,9 +72,11 @@ def read_recipe(path: Path, overrides: Mapping[str, str] | None = None) -> Recip
         raise UserError(f"{path.parent} is not a run: it has no recipe.toml") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not TOML: {error}") from None
-    if table.pop("format", FORMAT) > FORMAT:
+    if not isinstance(written := table.pop("format", FORMAT), int):
+        raise UserError(f"{path} is not ours: its format is {written!r}, not a whole number")
+    if written > FORMAT:
         raise UserError(f"{path.parent} was written by a newer version of handmade: update handmade to use it")
-    name = table.pop("name", "")
+    name = str(table.pop("name", ""))
     table.pop("system", None)
     return check(find_room(name.split("/")[0]), name, _merge(table, overrides or {}, name))
 
@@ -113,6 +115,9 @@ def _validated(kind: type, values: Mapping[str, Any], where: str) -> Any:
 
 def _merge(table: Mapping[str, Any], overrides: Mapping[str, str], name: str) -> dict[str, Any]:
     """Lay dotted overrides over a raw table; a value is read as TOML, or else as plain text."""
+    for key in ("data", "config", "train", "preview", "borrow"):
+        if not isinstance(table.get(key, {}), Mapping):
+            raise UserError(f"recipe {name}: {key} must be a table of settings, not {table[key]!r}")
     merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in table.items()}
     for dotted, text in overrides.items():
         head, _, key = dotted.partition(".")

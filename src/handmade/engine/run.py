@@ -63,11 +63,14 @@ class Run:
         draft.replace(self.folder / name)
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Read one of the run's JSON files; raise Damaged where it is missing or is not JSON."""
+        """Read one of the run's JSON files; raise Damaged where it is missing or holds no JSON object."""
         try:
-            return json.loads((self.folder / name).read_text("utf-8"))
+            values = json.loads((self.folder / name).read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise Damaged(f"{self.folder / name} is missing or damaged: {error}") from None
+        if not isinstance(values, dict):
+            raise Damaged(f"{self.folder / name} is damaged: it holds no table of values")
+        return values
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -103,7 +106,7 @@ class Run:
 
     def events(self, *kinds: str) -> Iterator[dict[str, Any]]:
         """The events so far, of these kinds or of all; a last line cut short by a kill is left out."""
-        with contextlib.suppress(FileNotFoundError), open(self.folder / "events.jsonl", encoding="utf-8") as lines:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), open(self.folder / "events.jsonl", encoding="utf-8") as lines:
             for line in lines:
                 with contextlib.suppress(ValueError):
                     event = json.loads(line)
@@ -136,6 +139,8 @@ class Run:
                 )
             checkpoint.verify(path)
             return path, []
+        if at not in ("latest", "best"):
+            raise UserError(f'there is no checkpoint "{at}": choose "latest", "best" or a step')
         passed = []
         for path, error in checkpoint.newest(self.checkpoints):
             if error is None:

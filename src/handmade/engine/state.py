@@ -56,6 +56,13 @@ def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
             return [unpack(value, tensors) for value in packed["items"]]
 
 
+def seed_all(seed: int) -> None:
+    """Let every random generator that training may draw from start anew."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
 def random_state() -> dict[str, Any]:
     """Every random generator that training may draw from."""
     state = {"torch": torch.get_rng_state(), "numpy": np.random.get_state(), "python": random.getstate()}

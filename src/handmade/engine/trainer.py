@@ -129,7 +129,10 @@ class Trainer:
             state.set_random_state(random)
             self._say(calibrate.report(choice, timings), seconds=time.monotonic() - began)
             self.run.write("environment.json", json.dumps({**environment, **chosen}, indent=1))
-        return Choice(**self.world.agree(chosen)["choice"])
+        try:
+            return Choice(**self.world.agree(chosen)["choice"])
+        except TypeError:
+            raise Damaged(f"{self.run.folder / 'environment.json'} is damaged: its choice is not one of ours") from None
 
     def _loop(self, began: float) -> None:
         stream = iter(self.system.stream(self.loader))
@@ -331,7 +334,7 @@ class Trainer:
         self.window = memory["window"]
         state.set_random_state(memory["random"])
         if not self.world.leads:  # what was saved is the leader's
-            torch.manual_seed(self.plan.seed + 1 + self.world.rank + self.world.size * self.system.step)
+            state.seed_all(self.plan.seed + 1 + self.world.rank + self.world.size * self.system.step)
         self.world.wait()
         if self.world.leads:
             self.run.forget_events_after(self.system.step)

@@ -174,25 +174,18 @@ def _scores(story: Story) -> str:
         return '<p class="none">Not measured on held-out examples yet.</p>'
     rows = [(name, curve[-1]) for name, curve in told.scores.items()]
     (name, score), first = rows[0], told.scores[told.yardstick][0]
-    words = [f"The {term('floor')} is {_floor_words(score, story)}; {score.better} is better."]
+    words = [f"{score.better.capitalize()} is better."]
+    if score.floor is not None:
+        words = [f"The {term('floor')} is {_floor_words(score, story)}; {score.better} is better."]
     if first.step < score.step:
         before = "Before training" if first.step == 0 else f"At step {first.step:,}"
         words.append(f"{before} it was {number(first.value)}.")
     if score.low is not None and score.high is not None:
         words.append(f"{term('95 % interval')}: {number(score.low)} to {number(score.high)}.")
-    if score.floor is None:
-        words[0] = f"{score.better.capitalize()} is better."
-    others = "".join(_row(other, found) for other, found in rows[1:])
-    rest = (
-        f'<div class="scroll"><table><thead><tr><th scope="col">Also measured</th><th scope="col">value</th>'
-        f'<th scope="col">floor</th><th scope="col">better</th></tr></thead><tbody>{others}</tbody></table></div>'
-        if others
-        else ""
-    )
     about = f'<p class="small">{html.escape(score.about)}</p>' if score.about else ""
     return (
         f'<div class="score"><p class="value">{number(score.value)}</p><p class="what">{term(_word(name), name)} on '
-        f"{term('held-out')} examples</p><p>{' '.join(words)}</p>{about}</div>{rest}"
+        f"{term('held-out')} examples</p><p>{' '.join(words)}</p>{about}</div>{_others(rows[1:])}"
     )
 
 
@@ -202,12 +195,20 @@ def _floor_words(score: Measured, story: Story) -> str:
     return f"<b>{number(score.floor)}</b>, which is what {noun} score against other {noun}"
 
 
-def _row(name: str, score: Measured) -> str:
-    floor = "" if score.floor is None else number(score.floor)
-    return (
-        f'<tr><th scope="row">{term(_word(name), name)}<span class="about">{html.escape(score.about)}</span></th>'
-        f"<td>{number(score.value)}</td><td>{floor}</td><td>{score.better}</td></tr>"
-    )
+def _others(rows: Sequence[tuple[str, Measured]]) -> str:
+    """The scores beside the yardstick; the column of floors only where one of them has a floor."""
+    if not rows:
+        return ""
+    floors = any(score.floor is not None for _, score in rows)
+    names = ["Also measured", "value", *(["floor"] if floors else []), "better"]
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    body = ""
+    for name, score in rows:
+        cells = [number(score.value), *([number(score.floor)] if floors else []), score.better]
+        about = f'<span class="about">{html.escape(score.about)}</span>'
+        body += f'<tr><th scope="row">{term(_word(name), name)}{about}</th>'
+        body += "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _cost(story: Story) -> str:
