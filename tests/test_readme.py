@@ -1,0 +1,57 @@
+"""The README tells the truth: its words exist, its rooms are there, its numbers are those of the results."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from benchmarks.record import BEGIN, END, figure, paired, table
+from handmade.cli.main import WORDS
+from handmade.registry import find_recipe, rooms, zoo
+
+README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+
+
+def test_every_word_of_the_readme_exists():
+    words = set(re.findall(r"^handmade (\w+)", README, re.MULTILINE)) | set(re.findall(r"`handmade (\w+)", README))
+    assert words and words <= set(WORDS)
+
+
+def test_every_recipe_of_the_readme_exists():
+    for name in set(re.findall(r"handmade train (\w+/[\w-]+)", README)):
+        assert find_recipe(name)
+    for name in set(re.findall(r"zoo:(\w+/[\w-]+)", README)):
+        assert name in zoo()
+
+
+def test_every_room_is_in_the_readme():
+    for name, room in rooms().items():
+        if "handmade/systems" in room.folder.as_posix():
+            assert f"`{name}`" in README
+
+
+def test_the_numbers_are_those_of_the_results():
+    written = README.split(BEGIN)[1].split(END)[0].strip()
+    assert written == table()
+
+
+def test_a_ratio_is_the_median_of_rounds_taken_in_turn():
+    assert paired([1.0, 2.0, 4.0], [2.0, 5.0, 8.0]) == {"ratio": 2.0, "low": 2.0, "high": 2.5}
+
+
+def test_a_goal_that_was_missed_says_so(tmp_path, monkeypatch):
+    import json
+
+    import benchmarks.record as record
+
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    result = {"machine": {"name": "x", "cores": 2}, "commit": "abc", "figures": {"a": figure(1.5, "2", False, "speed")}}
+    (tmp_path / "a.json").write_text(json.dumps(result), "utf-8")
+    assert "| speed | 1.5 (missed) | 2 | x, 2 cores, abc |" in record.table()
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_the_two_commands_are_targets(target):
+    makefile = (Path(__file__).parent.parent / "Makefile").read_text("utf-8")
+    assert f"\n{target}: " in makefile and f"make {target}" in README

@@ -1,0 +1,84 @@
+"""The runs that ship: small, safe, made by the recipe they name, and as good as they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from handmade import api
+from handmade.engine import checkpoint
+from handmade.engine.run import Run
+from handmade.registry import ZOO, find_recipe, zoo
+
+SHIPPED = ["classifier/faces", "dcgan/faces", "image_gan/digits", "numbers_gan/fives", "shapes_gan/exponential"]
+
+
+def test_the_promised_runs_ship():
+    assert set(SHIPPED) <= set(zoo())
+
+
+@pytest.mark.parametrize("name", zoo())
+def test_a_shipped_run_is_small_and_holds_nothing_but_data(name):
+    files = [path for path in (ZOO / name).rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 4 * 2**20
+    assert {path.suffix for path in files} <= {".toml", ".json", ".jsonl", ".md", ".safetensors", ""}
+
+
+@pytest.mark.parametrize("name", zoo())
+def test_a_shipped_run_is_its_recipe_and_its_weights_are_whole(name):
+    _, table = find_recipe(name)
+    run = Run(ZOO / name)
+    path, passed = run.good_checkpoint()
+    assert not passed and checkpoint.verify(path)["step"] == int(path.name)
+    assert {value.dtype.itemsize for value in checkpoint.read(path, "weights").values() if value.is_floating_point()} == {2}
+    assert "expect" in table
+
+
+@pytest.mark.parametrize("name", zoo())
+def test_a_shipped_run_states_scores_with_its_recipe(name):
+    (*_, last) = Run(ZOO / name).events("score")
+    first = next(iter(last["scores"].values()))
+    assert f"{first['value']:.4g}" in (ZOO / name / "README.md").read_text("utf-8")
+
+
+def test_numbers_are_valid_and_of_every_kind():
+    scores = api.evaluate("zoo:numbers_gan/fives", 1000)
+    assert scores["valid"].value >= 0.99 and scores["entropy"].value >= 0.95
+
+
+def test_the_curve_is_drawn_over_its_whole_range():
+    scores = api.evaluate("zoo:shapes_gan/exponential", 1000)
+    assert scores["error"].value <= 0.15 and scores["coverage"].value >= 0.95
+
+
+def test_drawn_faces_are_many_and_near_the_real_ones():
+    scores = api.evaluate("zoo:dcgan/faces", 256)
+    assert scores["duplicates"].value <= 0.01
+    assert scores["kid"].value <= 0.4, scores["kid"]
+
+
+def test_the_judge_sees_what_is_missing():
+    """Faces of one hair colour, or blurred, are farther from real faces than other real faces are."""
+    import torch
+    from handmade.data.source import open_data
+    from handmade.metrics.image import kid
+    from torch.nn.functional import avg_pool2d
+
+    judge = api.load("zoo:classifier/faces")
+    faces, _ = open_data({"source": "faces", "size": 64, "n": 600}, "train")
+    blond, _ = open_data({"source": "faces", "size": 64, "n": 600, "where": "hair=blond"}, "train")
+    seeds = torch.Generator().manual_seed(0)
+    pixels = faces.batch(torch.arange(600), seeds).pixels
+    with torch.no_grad():
+        real, other = judge.features(pixels[:300]), judge.features(pixels[300:])
+        one = judge.features(blond.batch(torch.arange(len(blond)), seeds).pixels)
+        dim = judge.features(avg_pool2d(pixels[300:], 3, 1, 1))
+    near = kid(real, other, small=True).value
+    assert near < 0.02 < kid(real, one, small=True).value
+    assert near < 0.02 < kid(real, dim, small=True).value
+
+
+def test_an_ask_of_a_shipped_run_names_the_run_and_not_this_machine(tmp_path: Path):
+    artifact = api.load("zoo:shapes_gan/exponential").generate(n=8)
+    assert artifact.origin["run"] == "zoo:shapes_gan/exponential"
+    assert str(ZOO) not in "".join(path.read_text("utf-8") for path in artifact.save(tmp_path) if path.suffix == ".svg")
