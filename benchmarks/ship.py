@@ -80,7 +80,8 @@ def results(room: Room) -> None:
             last = [event["scores"] for event in Run(folder).events("score")][-1]
             for key, score in last.items():
                 floor = "" if score["floor"] is None else f"{score['floor']:.3g}"
-                rows.append(f"| `zoo:{name}` | {key}: {score['about']} | {score['value']:.4g} | {floor} |")
+                about = score["about"].replace("|", "\\|")
+                rows.append(f"| `zoo:{name}` | {key}: {about} | {score['value']:.4g} | {floor} |")
     head, mark, rest = path.read_text("utf-8").partition("<!-- results -->")
     tail = rest.partition("<!-- /results -->")[2] if "<!-- /results -->" in rest else rest
     if mark:

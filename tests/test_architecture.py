@@ -77,7 +77,11 @@ def test_the_import_contracts_hold():
 
 
 def test_no_file_is_longer_than_can_be_read_in_one_go():
-    long = {path.relative_to(SOURCE).as_posix(): n for path in FILES if (n := len(path.read_text().splitlines())) > LONG_FILE}
+    long = {
+        path.relative_to(SOURCE).as_posix(): n
+        for path in FILES
+        if (n := len(path.read_text().splitlines())) > LONG_FILE
+    }
     assert not long
 
 
@@ -102,7 +106,9 @@ def test_nothing_is_pickled_evaluated_or_handed_to_a_shell(path):
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            assert called not in {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.save"}, called
+            assert called not in {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.save"}, (
+                called
+            )
             for keyword in node.keywords:
                 assert not (keyword.arg == "shell" and ast.unparse(keyword.value) != "False"), called
                 assert not (keyword.arg == "allow_pickle" and ast.unparse(keyword.value) != "False"), called

@@ -30,7 +30,9 @@ def test_a_shipped_run_is_its_recipe_and_its_weights_are_whole(name):
     run = Run(ZOO / name)
     path, passed = run.good_checkpoint()
     assert not passed and checkpoint.verify(path)["step"] == int(path.name)
-    assert {value.dtype.itemsize for value in checkpoint.read(path, "weights").values() if value.is_floating_point()} == {2}
+    assert {
+        value.dtype.itemsize for value in checkpoint.read(path, "weights").values() if value.is_floating_point()
+    } == {2}
     assert "expect" in table
 
 

@@ -56,7 +56,7 @@ MISTAKES = {
     ("train", "toy_gan/smoke", "--config.width", "wide"): "config.width cannot be 'wide'",
     ("train", "toy_gan/smoke", "--data.source", "shape"): 'no data set "shape"; did you mean "shapes"',
     ("train", "toy_gan/smoke", "--data.cruve", "sine"): 'no setting "cruve"; did you mean "curve"',
-    ("train", "toy_gan/smoke", "--data.curve", "sin"): 'curve cannot be \'sin\'; did you mean "sine"',
+    ("train", "toy_gan/smoke", "--data.curve", "sin"): "curve cannot be 'sin'; did you mean \"sine\"",
     ("train", "toy_gan/smoke", "--data", "."): "takes no files",
     ("train", "toy_gan/smoke", "--minutes", "0"): "minutes must be more than 0",
     ("train", "toy_gan/smoke", "--minutes", "soon"): "invalid float value",

@@ -106,7 +106,10 @@ class Run:
 
     def events(self, *kinds: str) -> Iterator[dict[str, Any]]:
         """The events so far, of these kinds or of all; a last line cut short by a kill is left out."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError), open(self.folder / "events.jsonl", encoding="utf-8") as lines:
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            open(self.folder / "events.jsonl", encoding="utf-8") as lines,
+        ):
             for line in lines:
                 with contextlib.suppress(ValueError):
                     event = json.loads(line)
