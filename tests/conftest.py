@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from commands import Background
 
 ROOMS = Path(__file__).parent / "rooms"

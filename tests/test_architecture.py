@@ -12,9 +12,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from commands import hand
 
 import handmade
+from commands import hand
 
 SOURCE = Path(handmade.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import TOYS, differing, hand
 from PIL import Image
 from safetensors import safe_open
 from torch import nn
 
+from commands import TOYS, differing, hand
 from handmade import api
 from handmade.artifacts import Artifact
 from handmade.cli.main import main
@@ -302,7 +302,7 @@ def test_checkpoints_are_safetensors_and_nothing_in_a_run_is_a_pickle(name, trai
             assert list(tensors.keys())
     for file in (p for p in run.folder.rglob("*") if p.is_file()):
         assert file.suffix not in {".pt", ".pth", ".pkl", ".bin", ".ckpt", ".npy"}, file
-        assert not file.read_bytes()[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), file
+        assert file.read_bytes()[:2] not in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), file
 
 
 @every_room

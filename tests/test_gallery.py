@@ -16,7 +16,6 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))
 
 from gallery_runs import images_at, make_run, numbers_run, pictures_run, score, shapes_run
-
 from handmade.artifacts import Images
 from handmade.errors import UserError
 from handmade.gallery import write_gallery

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from benchmarks.record import BEGIN, END, figure, paired, table
 from handmade.cli.main import WORDS
 from handmade.registry import find_recipe, rooms, zoo

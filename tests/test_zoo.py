@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from handmade import api
 from handmade.engine import checkpoint
 from handmade.engine.run import Run
@@ -62,9 +63,10 @@ def test_drawn_faces_are_many_and_near_the_real_ones():
 def test_the_judge_sees_what_is_missing():
     """Faces of one hair colour, or blurred, are farther from real faces than other real faces are."""
     import torch
+    from torch.nn.functional import avg_pool2d
+
     from handmade.data.source import open_data
     from handmade.metrics.image import kid
-    from torch.nn.functional import avg_pool2d
 
     judge = api.load("zoo:classifier/faces")
     faces, _ = open_data({"source": "faces", "size": 64, "n": 600}, "train")

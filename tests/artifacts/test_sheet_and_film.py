@@ -12,7 +12,6 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from gallery_runs import images_at, numbers_run, pictures_run, points_at
-
 from handmade.artifacts import curves, progress_sheet, write_film
 from handmade.artifacts.history import history, open_picture, read_events
 from handmade.artifacts.plot import Axes, label, thin, ticks

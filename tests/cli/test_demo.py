@@ -20,7 +20,7 @@ def test_the_demo_trains_and_writes_one_page_that_needs_nothing_else(tmp_path: P
     assert set(told["scores"]) == {"shapes_gan-exponential", "numbers_gan-fives"}
     for run in told["runs"]:
         assert (Path(run) / "film.gif").is_file() and (Path(run) / "progress.png").is_file()
-    assert "handmade resume" in page and "data:image" in page or "<svg" in page
+    assert ("handmade resume" in page and "data:image" in page) or "<svg" in page
     assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//(?!arxiv\.org)""", page)
 
 

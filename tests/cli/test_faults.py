@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import Done, hand
 from PIL import Image
 
+from commands import Done, hand
 from handmade import api
 from handmade.cli.main import main
 from handmade.engine.foreign import read_weights

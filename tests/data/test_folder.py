@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Paint
 from PIL import Image
 
+from conftest import Paint
 from handmade.data import folder as own
 from handmade.data.pictures import Pictures
 from handmade.data.source import open_data

@@ -3,8 +3,8 @@
 import time
 
 import pytest
-from commands import hand
 
+from commands import hand
 from handmade.engine.budget import RESERVE, Budget
 
 

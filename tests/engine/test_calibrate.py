@@ -6,8 +6,8 @@ import random
 import numpy as np
 import pytest
 import torch
-from commands import differing
 
+from commands import differing
 from handmade import api
 from handmade.data.loader import Loader
 from handmade.data.source import open_data

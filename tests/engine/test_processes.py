@@ -10,8 +10,8 @@ from signal import SIGINT, SIGKILL, SIGTERM
 
 import pytest
 import torch
-from commands import Done, command, differing, hand, steps_logged, until
 
+from commands import Done, command, differing, hand, steps_logged, until
 from handmade import api
 from handmade.engine import checkpoint
 from handmade.errors import UserError

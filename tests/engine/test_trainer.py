@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
-from commands import differing
 
+from commands import differing
 from handmade import api
 from handmade.engine import checkpoint
 from handmade.errors import Damaged, Diverged, UserError

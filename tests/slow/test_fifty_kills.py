@@ -1,6 +1,7 @@
 """Fifty kills at random moments: none of them may cost a step that was acknowledged, or change the end."""
 
 import pytest
+
 from engine.test_processes import kill_and_resume
 
 
