@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from functools import cache
@@ -41,6 +41,7 @@ from handmade.registry import PACKAGE, find_room, rooms, system_class
 
 ROOMS = sorted(path.parent.name for path in (PACKAGE / "systems").glob("*/recipes.toml"))
 EVERY = [*ROOMS, *TOYS]
+train_seconds: dict[str, float] = {}  # of processor time that a smoke run took
 PLAIN = {"train.precision": "float32", "train.channels_last": "false", "train.threads": "1"}
 
 every_room = pytest.mark.parametrize("name", EVERY)
@@ -103,12 +104,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
     @cache
     def train(name: str) -> Run:
         data_of(load_recipe(f"{name}/smoke"))
-        threads = torch.get_num_threads()
+        threads, before = torch.get_num_threads(), time.process_time()
         torch.set_num_threads(2)
         try:
-            return api.train(f"{name}/smoke", out=folder / name)
+            run = api.train(f"{name}/smoke", out=folder / name)
         finally:
             torch.set_num_threads(threads)
+        train_seconds[name] = time.process_time() - before
+        return run
 
     return train
 
@@ -238,7 +241,7 @@ def test_the_smoke_recipe_improves_its_yardstick_in_under_a_minute(name, trained
     untrained, best = scores[0], scores[-1]
     better = 1 if best["better"] == "higher" else -1
     assert better * (best["value"] - untrained["value"]) > 0, f"{untrained['value']} -> {best['value']}"
-    assert [event for event in run.events("end")][-1]["seconds"] < 60 * (1 + os.getloadavg()[0] / 2)
+    assert train_seconds[name] < 2 * 60, "two processors for a minute, however many others want them"
 
 
 @every_room

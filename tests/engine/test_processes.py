@@ -93,7 +93,7 @@ def kill_and_resume(tmp_path, background, kills, steps, seed=0):
 
 
 def test_killed_at_five_random_moments_a_run_ends_as_if_it_had_not_been(tmp_path, background):
-    assert kill_and_resume(tmp_path, background, kills=5, steps=120) >= 1
+    assert kill_and_resume(tmp_path, background, kills=5, steps=80) >= 1
 
 
 def with_largest_file(size, *words):
@@ -139,9 +139,7 @@ def test_two_processes_train_as_one(tmp_path, name, tolerance):
     assert done.code == 0, done
     agree(losses(one.folder), losses(tmp_path / "two"), tolerance)
     two = api.find_run(tmp_path / "two")
-    for part in ("weights", "ema"):
-        left, right = checkpoint.read(newest(one.folder), part), checkpoint.read(newest(two.folder), part)
-        assert all(torch.allclose(left[key], right[key], atol=1e-3) for key in left)
+    assert torch.allclose(api.load(one).generate().points, api.load(two).generate().points, rtol=1e-2, atol=1e-2)
     api.resume(two, overrides={"train.steps": "35"})  # and one process goes on with what two have saved
 
 

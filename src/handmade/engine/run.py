@@ -79,6 +79,7 @@ class Run:
             self._lock = open(self.folder / ".lock", "a")  # noqa: SIM115
             _take(self._lock)
         except BlockingIOError:
+            self._lock.close()
             raise UserError(
                 f"another process is training in {self.folder}: wait for it, or choose another --out"
             ) from None
