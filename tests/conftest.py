@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import handmade  # noqa: F401  before any test loads torch: it tells waiting threads not to spin
 from commands import Background
 
 ROOMS = Path(__file__).parent / "rooms"

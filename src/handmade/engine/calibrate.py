@@ -79,6 +79,7 @@ def choose(
 
     reference = try_(Choice(first.precision, False, fixed.threads))
     best = reference
+    deadline += 16 * reference.seconds  # a large network's few steps must not run out of time
     for change in _changes(system, plan, reference.seconds, world):
         if time.perf_counter() > deadline:
             break
