@@ -75,15 +75,15 @@ def test_a_run_with_minutes_ends_inside_them(tmp_path):
     assert hand("train", "toy_gan/smoke", "--out", tmp_path / "one", "--train.steps", 1).code == 0
     least = time.monotonic() - began  # on a machine that others use too, one step may take longer than the budget
     began = time.monotonic()
-    done = hand("train", "toy_gan/smoke", "--minutes", "0.25", "--out", tmp_path / "run", "--json")
+    done = hand("train", "toy_gan/smoke", "--minutes", "0.15", "--out", tmp_path / "run", "--json")
     took = time.monotonic() - began
     assert done.code == 0, done
-    assert took <= max(15.5, 2 * least), f"{took:.1f} seconds of 15"
+    assert took <= max(9.5, 2 * least), f"{took:.1f} seconds of 9"
     assert done.json()["step"] > 1
 
 
 def test_minutes_for_a_run_at_the_end_of_its_plan_train_it_further(tmp_path):
     run = tmp_path / "run"
     assert hand("train", "toy_gan/smoke", "--out", run, "--train.steps", 20).code == 0
-    done = hand("resume", run, "--minutes", "0.2", "--json")
+    done = hand("resume", run, "--minutes", "0.1", "--json")
     assert done.code == 0 and done.json()["step"] > 20, done

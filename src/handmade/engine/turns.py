@@ -101,9 +101,8 @@ class Table:
             loss.backward(inputs=player.parameters)
 
     def _move(self, player: Player) -> None:
-        gradients = [p.grad for p in player.parameters if p.grad is not None]
-        if not self.sharded:
-            self.world.average(gradients)
+        if self.world.size > 1 and not self.sharded:
+            self.world.average([p.grad for p in player.parameters if p.grad is not None])
         if self.clip is not None:
             torch.nn.utils.clip_grad_norm_(player.parameters, self.clip)
         player.optimizer.step()
