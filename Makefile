@@ -19,7 +19,7 @@ check: .venv/ready-check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: .venv/ready-dev
 	$(BIN)/python -m benchmarks
