@@ -23,7 +23,6 @@ class Run:
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)
         self._events: IO[str] | None = None
-        self._lock: IO[str] | None = None
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
@@ -76,19 +75,17 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Hold the run for writing; a second process is refused. The lock ends with the process, however it ends."""
         try:
-            self._lock = open(self.folder / ".lock", "a")  # noqa: SIM115
-            _take(self._lock)
-        except BlockingIOError:
-            self._lock.close()
-            raise UserError(
-                f"another process is training in {self.folder}: wait for it, or choose another --out"
-            ) from None
+            lock = open(self.folder / ".lock", "a")  # noqa: SIM115
         except OSError as error:
             raise UserError(f"cannot write into {self.folder}: {error}") from None
         try:
+            _take(lock)
             yield
+        except BlockingIOError:
+            message = f"another process is training in {self.folder}: wait for it, or choose another --out"
+            raise UserError(message) from None
         finally:
-            self._lock.close()
+            lock.close()
             if self._events:
                 self._events.close()
                 self._events = None
