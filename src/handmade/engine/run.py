@@ -80,10 +80,12 @@ class Run:
             raise UserError(f"cannot write into {self.folder}: {error}") from None
         try:
             _take(lock)
-            yield
         except BlockingIOError:
+            lock.close()
             message = f"another process is training in {self.folder}: wait for it, or choose another --out"
             raise UserError(message) from None
+        try:
+            yield
         finally:
             lock.close()
             if self._events:
