@@ -57,7 +57,8 @@ def table() -> str:
         for entry in result["figures"].values():
             if isinstance(entry, dict) and "goal" in entry:
                 mark = "" if entry["holds"] else " (missed)"
-                lines.append(f"| {entry['about']} | {entry['value']:g}{mark} | {entry['goal']} | {where} |")
+                about = entry["about"].replace("|", "\\|")
+                lines.append(f"| {about} | {entry['value']:g}{mark} | {entry['goal']} | {where} |")
     return "\n".join(lines)
 
 
