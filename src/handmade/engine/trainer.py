@@ -271,6 +271,7 @@ class Trainer:
         self._tell("end", steps=self.budget.steps)
         if self.world.leads:
             write_previews(self.run)
+        self.world.wait()  # a process that ends while another still talks to it may abort
         if self.signal is not None:
             raise Interrupted(self.run, self.signal)
 
