@@ -1,7 +1,7 @@
 """`python -m benchmarks [NAME ...]`: run benchmarks one after the other and write benchmarks/results/NAME.json.
 
-quick ones (about 15 minutes together): start_up step_time overhead busy demo
-slow ones (hours): bf16_quality time_to_quality zoo_quality
+quick ones (about 15 minutes together): start_up step_time overhead busy demo words_step
+slow ones (hours): bf16_quality time_to_quality zoo_quality words_time_to_loss
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import importlib
 
 from benchmarks.record import write_readme
 
-QUICK = ("start_up", "step_time", "overhead", "busy", "demo")
-SLOW = ("bf16_quality", "time_to_quality", "zoo_quality")
+QUICK = ("start_up", "step_time", "overhead", "busy", "demo", "words_step", "words_generation")
+SLOW = ("bf16_quality", "time_to_quality", "zoo_quality", "words_time_to_loss")
 
 
 def main() -> None:

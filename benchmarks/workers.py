@@ -6,6 +6,7 @@ machine does meets all of them alike.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -97,6 +98,9 @@ def main() -> None:
         from benchmarks import tiny
 
         step, about = getattr(tiny, kind)(**options)
+    elif ":" in kind:  # MODULE:FUNCTION of this folder
+        module, name = kind.split(":")
+        step, about = getattr(importlib.import_module(f"benchmarks.{module}"), name)(**options)
     else:
         step, about = _plain(kind, **options)
     print(json.dumps(about), flush=True)

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from handmade.data.specs import Spec, spec_from_json, spec_to_json
 from handmade.engine import checkpoint, state
 from handmade.engine.devices import World, choose_device, describe_machine, open_world, place
 from handmade.engine.ema import check_names
-from handmade.engine.foreign import read_weights
+from handmade.engine.memory import check_fits
 from handmade.engine.observers import Observer
 from handmade.engine.run import Run, new_folder
 from handmade.engine.trainer import Trainer
@@ -34,6 +35,7 @@ from handmade.recipe import Recipe, build_config, load_recipe, read_recipe
 from handmade.registry import Room, find_room, rooms, system_class, zoo
 
 Progress = Callable[[int, int, str], None]
+LARGE = 2**26  # bytes of weights from which they are not copied into memory but mapped
 
 
 def systems() -> dict[str, Room]:
@@ -92,12 +94,13 @@ def train(
     if minutes is not None and not 0 < minutes < 1e6:
         raise UserError(f"minutes must be more than 0, not {minutes}")
     folder = Path(out) if out is not None else new_folder(runs_folder(), recipe.name)
+    recipe, like = _started(recipe)
     with open_world() as world:
         folder = world.agree(folder)
         run = Run(folder)
         if world.leads and (folder / "recipe.toml").exists():
             raise UserError(f"{folder} is already a run: `handmade resume {folder}` goes on, or choose another --out")
-        dataset, spec = _open(recipe, world, progress)
+        dataset, spec = _open(recipe, world, progress, like)
         _report(recipe, dataset, world, observers)
         parts = _make(recipe, dataset, spec, world)  # before the folder: what cannot be built leaves nothing behind
         if world.leads:
@@ -126,8 +129,8 @@ def resume(
         if not (path / "state").is_dir():
             raise UserError(f"{run.folder} ships weights only, nothing to go on from: train {recipe.name} instead")
     with open_world() as world:
-        dataset, spec = _open(recipe, world, progress)
         saved = spec_from_json(run.read_json("spec.json"))
+        dataset, spec = _open(recipe, world, progress, saved)
         if spec != saved:
             raise UserError(
                 f"the data of {run.folder} is no longer what it was trained on ({saved} before, {spec} now)"
@@ -136,14 +139,28 @@ def resume(
             (run.folder / "stop").unlink(missing_ok=True)
         deadline = None if minutes is None else began + 60 * minutes
         follow = "train.steps" not in (overrides or {})
-        return _fit(recipe, _make(recipe, dataset, spec, world), run, world, deadline, observers, follow)
+        fresh = not checkpoint.steps(run.checkpoints)
+        return _fit(recipe, _make(recipe, dataset, spec, world, fresh), run, world, deadline, observers, follow)
 
 
-def _open(recipe: Recipe, world: World, progress: Progress) -> tuple[Dataset, Spec]:
+def _started(recipe: Recipe) -> tuple[Recipe, Spec | None]:
+    """The recipe with the settings of the run it starts from, where it does not set them itself; and that run's spec."""
+    if recipe.start is None:
+        return recipe, None
+    run = find_run(recipe.start)
+    before = read_recipe(run.folder / "recipe.toml")
+    if before.room.name != recipe.room.name:
+        raise UserError(f"{recipe.name} cannot start from {recipe.start}: that is a {before.room.name}")
+    where = recipe.start if recipe.start.startswith("zoo:") else str(run.folder.resolve())
+    config = {**before.config, **recipe.config}
+    return replace(recipe, start=where, config=config), spec_from_json(run.read_json("spec.json"))
+
+
+def _open(recipe: Recipe, world: World, progress: Progress, like: Spec | None) -> tuple[Dataset, Spec]:
     """Open the training data; the leader first, so that drawing or decoding is done once."""
-    opened = open_data(recipe.data, "train", progress) if world.leads else None
+    opened = open_data(recipe.data, "train", progress, like) if world.leads else None
     world.wait()
-    return opened or open_data(recipe.data, "train")
+    return opened or open_data(recipe.data, "train", like=like)
 
 
 class _Parts(NamedTuple):
@@ -155,7 +172,7 @@ class _Parts(NamedTuple):
     score: Callable[[System], Mapping[str, Score]]
 
 
-def _make(recipe: Recipe, dataset: Dataset, spec: Spec, world: World) -> _Parts:
+def _make(recipe: Recipe, dataset: Dataset, spec: Spec, world: World, fresh: bool = True) -> _Parts:
     """Build the system and all that goes with it, seeded; UserError for anything in the recipe that cannot be."""
     if recipe.train.batch % (world.size * recipe.train.accumulate):
         raise UserError(
@@ -164,10 +181,20 @@ def _make(recipe: Recipe, dataset: Dataset, spec: Spec, world: World) -> _Parts:
     loader = Loader(dataset, recipe.train.batch, recipe.train.seed, world.rank, world.size)
     state.seed_all(recipe.train.seed)
     system = build(recipe, spec)
+    if recipe.start is not None and fresh:
+        _start_from(system, recipe)
     check_names(system, recipe.train.ema)
-    parts = _Parts(system, loader, _preview(recipe, system), _scorer(recipe, world.device))
+    parts = _Parts(system, loader, _preview(recipe, system), _scorer(recipe, world.device, spec=spec))
     state.seed_all(recipe.train.seed + 1 + world.rank)
     return parts
+
+
+def _start_from(system: System, recipe: Recipe) -> None:
+    """Give a new system the weights of the run it starts from; what that run does not have keeps its initialisation."""
+    given, live = load(str(recipe.start)).hand_over(), system.state_dict()
+    wrong = [f"it has no {name}" for name in given if name not in live]
+    if wrong := wrong or state.copy_into([(name, live[name]) for name in given], given):
+        raise UserError(f"{recipe.name} cannot start from {recipe.start}: {wrong[0]}; leave out settings of the network")
 
 
 def _report(recipe: Recipe, dataset: Any, world: World, observers: Sequence[Observer]) -> None:
@@ -220,22 +247,23 @@ def _preview(recipe: Recipe, system: System) -> Callable[[System], Any] | None:
     return lambda system: getattr(system, name)(**arguments)
 
 
-def _scorer(recipe: Recipe, device: torch.device, items: int | None = None) -> Callable[[System], Mapping[str, Score]]:
+def _scorer(recipe: Recipe, device: torch.device, items: int | None = None,
+            spec: Spec | None = None) -> Callable[[System], Mapping[str, Score]]:  # fmt: skip
     """Scores on the first `items` held-out examples, opened when first needed."""
     held: list[Batch] = []
     judge = judge_of(recipe, device)
 
     def score(system: System) -> Mapping[str, Score]:
         if not held:
-            held.append(place(held_out(recipe, items or recipe.train.score_items), device))
+            held.append(place(held_out(recipe, items or recipe.train.score_items, spec), device))
         return system.evaluate(held[0], judge)
 
     return score
 
 
-def held_out(recipe: Recipe, items: int) -> Batch:
-    """The first `items` examples of the recipe's test split, or all where it has fewer."""
-    dataset, _ = open_data(recipe.data, "test")
+def held_out(recipe: Recipe, items: int, like: Spec | None = None) -> Batch:
+    """The first `items` examples of the recipe's test split, or all where it has fewer; `like`: the spec of the run."""
+    dataset, _ = open_data(recipe.data, "test", like=like)
     return dataset.batch(torch.arange(min(items, len(dataset))), torch.Generator().manual_seed(0))
 
 
@@ -260,13 +288,10 @@ def load(run: str | Path | Run, at: str | None = None, device: str = "cpu") -> S
     name, run = str(run.folder if isinstance(run, Run) else run), find_run(run)
     recipe = read_recipe(run.folder / "recipe.toml")
     path, _ = run.good_checkpoint(at or ("best" if recipe.train.stop_after else "latest"))
-    system = build(recipe, spec_from_json(run.read_json("spec.json")))
-    weights = {**checkpoint.read(path, "weights"), **checkpoint.read(path, "ema")}
     absent = set(run.read_json("environment.json").get("left_out", ()))  # networks that only train, in a shipped run
-    wanted = [(name, value) for name, value in system.state_dict().items() if name.split(".")[0] not in absent]
-    if wrong := state.copy_into(wanted, weights):
-        raise Damaged(f"{path} does not fit {recipe.name}: {wrong[0]}")
-    files = checkpoint.verify(path)["sha256"]
+    where_to = choose_device() if device == "auto" else torch.device(device)
+    system = _filled(recipe, spec_from_json(run.read_json("spec.json")), path, absent, where_to)
+    files = checkpoint.manifest(path)["sha256"]
     where = name if name.startswith("zoo:") else _relative(run.folder)
     averaged = "ema.safetensors" if "ema.safetensors" in files else "weights.safetensors"
     system.origin = {
@@ -281,7 +306,29 @@ def load(run: str | Path | Run, at: str | None = None, device: str = "cpu") -> S
         "threads": torch.get_num_threads(),
     }
     system.step = int(path.name)
-    return system.to(choose_device() if device == "auto" else device).eval()
+    system.trained_on = lambda: open_data(recipe.data, "train", like=system.data)[0]
+    return system.to(where_to).eval()
+
+
+def _filled(recipe: Recipe, spec: Spec, path: Path, absent: set[str], device: torch.device) -> System:
+    """A system with the weights of a checkpoint; large ones are not copied but used where they lie in the file."""
+    lying = {**checkpoint.stored(path, "weights"), **checkpoint.stored(path, "ema")}
+    size = sum(tensor.bytes for tensor in lying.values())
+    if size >= LARGE and not recipe.borrow:
+        check_fits(size, f"asking {recipe.name}", "close other programs, or keep the weights in fewer bits (import)")
+        with state.without_memory():
+            system = build(recipe, spec)
+        wrong = state.put_into(system, lying, pack=device.type == "cpu")
+        if not any(tensor.is_meta for tensor in (*system.parameters(), *system.buffers())):
+            return system
+        if wrong:
+            raise Damaged(f"{path} does not fit {recipe.name}: {wrong[0]}")
+    system = build(recipe, spec)
+    weights = {**checkpoint.read(path, "weights"), **checkpoint.read(path, "ema")}
+    wanted = [(name, value) for name, value in system.state_dict().items() if name.split(".")[0] not in absent]
+    if wrong := state.copy_into(wanted, weights):
+        raise Damaged(f"{path} does not fit {recipe.name}: {wrong[0]}")
+    return system
 
 
 def _relative(folder: Path) -> str:
@@ -296,7 +343,7 @@ def evaluate(run: str | Path | Run, items: int = 2000, at: str | None = None) ->
     system, found = load(run, at), find_run(run)
     recipe = read_recipe(found.folder / "recipe.toml")
     with torch.no_grad():
-        return _scorer(recipe, torch.device("cpu"), items)(system)
+        return _scorer(recipe, torch.device("cpu"), items, system.data)(system)
 
 
 def generate(run: str | Path | Run, **arguments: Any) -> Any:
@@ -306,29 +353,26 @@ def generate(run: str | Path | Run, **arguments: Any) -> Any:
 
 
 def import_weights(room: str, path: Path, recipe: str | None = None, out: Path | str | None = None,
-                   overrides: Mapping[str, str] | None = None) -> Run:  # fmt: skip
-    """Turn a weight file into a run of `room` that can be asked like any other.
+                   overrides: Mapping[str, str] | None = None, precision: str | None = None,
+                   tell: Callable[[str], None] = lambda line: None) -> Run:  # fmt: skip
+    """Turn weights from elsewhere into a run of `room` that can be asked like any other.
 
-    Raises UserError where names or shapes do not fit the networks of the recipe and overrides.
+    precision: how they are kept, for rooms that know published weights
+    tell: what hears, before anything is read, what was recognised and what it will need
+    Raises UserError where they do not fit the room's networks, or memory, or disk.
     """
-    found = find_room(room)
-    name = recipe or f"{room}/{next(iter(found.recipes))}"
-    chosen = load_recipe(name, overrides)
-    if chosen.room.name != room:
-        raise UserError(f"{name} is no recipe of {room}{did_you_mean(name, [f'{room}/{r}' for r in found.recipes])}")
-    tensors = read_weights(path)
-    _, spec = open_data(chosen.data, "train")
-    system = build(chosen, spec)
-    if wrong := state.copy_into(system.state_dict().items(), tensors):
-        more = f" (+{len(wrong) - 1} more)" if wrong[1:] else ""
-        raise UserError(f"{path} does not fit {name}: {wrong[0]}{more}; choose --recipe or --config.NAME to match it")
-    folder = Path(out) if out is not None else new_folder(runs_folder(), f"{room}-{path.stem}")
-    environment = {"handmade": __version__, "imported": path.name, "sha256": checkpoint.sha256(path)}
-    run = Run.create(folder, chosen.to_toml(), spec_to_json(spec), environment, model_card(chosen, folder))
-    checkpoint.write(run.checkpoints, 0, {"weights": system.state_dict()}, {}, World())
-    run.write("latest", "0")
-    return run
+    from handmade import exchange
+
+    return exchange.bring(find_room(room), path, recipe, out, overrides, precision, tell)
 
 
-__all__ = ["build", "evaluate", "find_run", "generate", "held_out", "import_weights", "judge_of", "load", "recipes",
+def export(run: str | Path | Run, to: str, out: Path | str | None = None,
+           tell: Callable[[str], None] = lambda line: None) -> Path:  # fmt: skip
+    """Write a run as a folder in another program's format; return the folder. UserError where there is none for it."""
+    from handmade import exchange
+
+    return exchange.leave(find_run(run), to, out, tell)
+
+
+__all__ = ["build", "evaluate", "export", "find_run", "generate", "held_out", "import_weights", "judge_of", "load", "recipes",
            "resume", "runs_folder", "systems", "train"]  # fmt: skip

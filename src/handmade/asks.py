@@ -90,7 +90,7 @@ def describe(method: Callable[..., Any]) -> Ask:
         parameters.append(_parameter(name, kinds[name], parameter.default, helps[name].strip()))
     if not text:
         raise ValueError(f"ask {method.__qualname__} needs a docstring")
-    return Ask(method.__name__, text.splitlines()[0], tuple(parameters))
+    return Ask(method.__name__.removesuffix("_"), text.splitlines()[0], tuple(parameters))
 
 
 def _parameter(name: str, hint: Any, default: Any, text: str) -> Parameter:

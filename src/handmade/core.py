@@ -81,10 +81,21 @@ class System(nn.Module):
     step: int = 0  # updates done so far; set by the engine
     dice: Dice  # set by the engine before each step
     origin: Mapping[str, Any] | None = None  # where the weights come from; set when a run is loaded
+    trained_on: Callable[[], Any] | None = None  # opens the training data of the run; set when a run is loaded
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """An ask that is named by a word of Python is written with a `_` at its end and goes by its name without."""
+        super().__init_subclass__(**options)
+        for name, value in list(vars(cls).items()):
+            if name.endswith("_") and getattr(value, "is_ask", False):
+                setattr(cls, name.removesuffix("_"), value)
 
     def __init__(self, config: Any, data: Any):
         super().__init__()
         self.config, self.data, self.dice = config, data, Dice()
+
+    def tell(self, text: str) -> None:
+        """Hear what an ask says while it works; the command line prints it as it comes."""
 
     def optimizers(self) -> Mapping[str, Optimizer | tuple[Optimizer, Schedule]]:
         """One optimizer per player, with a schedule of its own where the room wants one."""
@@ -100,6 +111,10 @@ class System(nn.Module):
         judge: pictures (N, C, H, W) in [-1, 1] -> features (N, D), a trained network named by the recipe
         """
         raise NotImplementedError(f"{type(self).__name__} has no yardstick")
+
+    def hand_over(self) -> Mapping[str, Tensor]:
+        """The weights that another training starts from, by the names of its state."""
+        return self.state_dict()
 
     def stream(self, loader: Iterable[Batch]) -> Iterator[Batch]:
         """Where training batches come from: the loader, unless the system makes its own experience."""
@@ -128,7 +143,9 @@ def ask(method: Callable[..., Any]) -> Callable[..., Any]:
             self.train(was_training)
         if self.origin is None:
             return artifact
-        return replace(artifact, origin={**self.origin, "ask": method.__name__, "arguments": arguments})
+        return replace(
+            artifact, origin={**self.origin, "ask": method.__name__.removesuffix("_"), "arguments": arguments}
+        )
 
     answer.is_ask = True  # type: ignore[attr-defined]
     return answer
@@ -138,7 +155,8 @@ def asks_of(system: System | type[System]) -> dict[str, Ask]:
     """All asks of a system by name, in the order in which the class defines them."""
     kind = system if isinstance(system, type) else type(system)
     methods = {name: value for base in reversed(kind.__mro__) for name, value in vars(base).items()}
-    return {name: describe(value.__wrapped__) for name, value in methods.items() if getattr(value, "is_ask", False)}
+    forms = (describe(value.__wrapped__) for value in methods.values() if getattr(value, "is_ask", False))
+    return {form.name: form for form in forms}
 
 
 def seeded(seed: int) -> torch.Generator:

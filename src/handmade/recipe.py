@@ -34,6 +34,7 @@ class Recipe:
     train: Plan = field(default_factory=Plan)
     preview: Mapping[str, Any] = field(default_factory=dict)  # ask = name, and its arguments
     judge: str | None = None  # zoo:ROOM/RECIPE of a network whose features judge pictures
+    start: str | None = None  # run whose weights, and settings of the networks, training begins with
     borrow: Mapping[str, str] = field(default_factory=dict)  # name -> run whose system is lent, frozen
     demo: Mapping[str, Any] | None = None  # minutes, order, and tables that replace parts of the recipe in the demo
     expect: Mapping[str, Any] | None = None  # written by the benchmark, never by hand
@@ -122,7 +123,7 @@ def _merge(table: Mapping[str, Any], overrides: Mapping[str, str], name: str) ->
     for dotted, text in overrides.items():
         head, _, key = dotted.partition(".")
         parts = [f.name for f in fields(Recipe) if f.name not in {"name", "expect", "demo"}]
-        if head not in parts or (key == "") != (head in {"about", "judge"}):
+        if head not in parts or (key == "") != (head in {"about", "judge", "start"}):
             raise UserError(f'recipe {name}: no setting "{dotted}"{did_you_mean(dotted, _settings(name, parts))}')
         if key:
             merged.setdefault(head, {})[key] = _value(text)

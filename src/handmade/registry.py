@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handmade.errors import UserError, did_you_mean
@@ -82,7 +83,7 @@ class Room:
             (n.body for n in ast.parse(self.source).body if isinstance(n, ast.ClassDef) and n.name == wanted), []
         )
         return {
-            node.name: (ast.get_docstring(node) or "").split("\n")[0]
+            node.name.removesuffix("_"): (ast.get_docstring(node) or "").split("\n")[0]
             for node in body
             if isinstance(node, ast.FunctionDef)
             and any(isinstance(mark, ast.Name) and mark.id == "ask" for mark in node.decorator_list)
@@ -139,8 +140,13 @@ def find_recipe(name: str) -> tuple[Room, Mapping[str, Any]]:
 def system_class(room: Room) -> type[System]:
     """Import the room's system class; this is where torch is loaded."""
     module_name, class_name = room.system["class"].split(":")
-    qualified = f"handmade.systems.{room.name}.{module_name}"
-    path = room.folder / f"{module_name}.py"
+    return getattr(room_module(room, module_name), class_name)
+
+
+def room_module(room: Room, name: str) -> ModuleType:
+    """Import one file of a room, once."""
+    qualified = f"handmade.systems.{room.name}.{name}"
+    path = room.folder / f"{name}.py"
     module = sys.modules.get(qualified)
     if module is None or Path(module.__file__ or "") != path:
         spec = importlib.util.spec_from_file_location(qualified, path)
@@ -149,7 +155,7 @@ def system_class(room: Room) -> type[System]:
         module = importlib.util.module_from_spec(spec)
         sys.modules[qualified] = module
         spec.loader.exec_module(module)
-    return getattr(module, class_name)
+    return module
 
 
 def zoo() -> dict[str, Path]:

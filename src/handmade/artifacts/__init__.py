@@ -6,12 +6,15 @@ from handmade.artifacts.images import Images, contact_sheet
 from handmade.artifacts.points import Points
 from handmade.artifacts.provenance import read_origin
 from handmade.artifacts.sheet import curves, progress_sheet
-from handmade.artifacts.text import Text
+from handmade.artifacts.table import Table
+from handmade.artifacts.text import Passages, Text
 
 __all__ = [
     "Artifact",
     "Images",
+    "Passages",
     "Points",
+    "Table",
     "Text",
     "contact_sheet",
     "curves",

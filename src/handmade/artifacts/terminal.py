@@ -1,4 +1,4 @@
-"""Pictures in a terminal: two pixels per character in colour, or shades of plain characters."""
+"""Pictures in a terminal: two pixels per character in colour, or shades of plain characters; and texts that are safe there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 
 from PIL import Image
 
+STEERING = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\ufffd")  # all but tab and line feed
 SHADES = " .:-=+*#%@"  # dark to light
 
 
@@ -15,6 +16,11 @@ def colour_wanted() -> bool:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty():
         return False
     return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def printable(text: str) -> str:
+    """A text of the same length in which signs that would steer a terminal are shown as unknown ones."""
+    return text.translate(STEERING)
 
 
 def blocks(picture: Image.Image, width: int) -> str:

@@ -1,8 +1,9 @@
-"""Lines of text: one plain file that scripts can read, and a picture of it."""
+"""Text: lines in one plain file that scripts can read, or passages in a file each; and a picture of them."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from handmade.artifacts.artifact import Artifact
-from handmade.artifacts.palette import INK, MUTED, PAPER
+from handmade.artifacts.palette import INK, MUTED, PAPER, RULE
 from handmade.artifacts.provenance import sidecar, to_json
+from handmade.artifacts.terminal import printable
 from handmade.errors import UserError
 
 SHOWN = 24  # lines on the picture and in a terminal; the file holds all
 LETTERS = 72  # of a line on the picture
+PASSAGE = 2000  # letters of a passage that a page shows
 SIZE, LEADING, MARGIN = 18, 28, 28  # pixels
 
 
@@ -73,3 +76,67 @@ class Text(Artifact):
         shown = [line if len(line) <= width else line[: width - 3] + "..." for line in self.lines[:SHOWN]]
         rest = len(self.lines) - len(shown)
         return "\n".join([*shown, f"... {rest:,} more"] if rest > 0 else shown)
+
+
+@dataclass(frozen=True, eq=False)
+class Passages(Artifact):
+    """Texts with line breaks of their own, one `.txt` file each."""
+
+    texts: tuple[str, ...]
+    given: tuple[int, ...] = ()  # letters at the start of each text that were given, not made
+
+    def __post_init__(self) -> None:
+        if not self.texts:
+            raise UserError("there is no text")
+        if self.given and len(self.given) != len(self.texts):
+            raise UserError(f"{len(self.texts)} texts cannot have {len(self.given)} beginnings")
+
+    def items(self) -> Iterator[tuple[str, bytes]]:
+        """Yield `000000.txt`, `000001.txt`, ..., and with an origin a sidecar for each."""
+        for index, text in enumerate(self.texts):
+            name = f"{index:06d}.txt"
+            yield name, text.encode("utf-8", "replace")
+            if (note := self.note(name, index)) is not None:
+                yield sidecar(name), to_json(note).encode()
+
+    def sample(self) -> dict[str, Any]:
+        """Return the first text and how much of it was given."""
+        given = self.given[0] if self.given else 0
+        return {"kind": "passage", "text": self.texts[0][:PASSAGE], "given": min(given, PASSAGE), "of": len(self.texts)}
+
+    def picture(self) -> Image.Image:
+        """Draw the first lines of all passages, a rule between them; what was given is paler.
+
+        The size grows by twelve lines at a time, so that the frames of a film have one size.
+        """
+        lines = [line for index in range(len(self.texts)) for line in [*self._lines(LETTERS, index), None]][:-1]
+        lines = lines[: 2 * SHOWN]
+        rows = 12 * max(1, -(-len(lines) // 12))
+        font = ImageFont.load_default(size=SIZE)
+        width = max([640, *(int(font.getlength(line[0])) + 2 * MARGIN for line in lines if line)])
+        page = Image.new("RGB", (width, 2 * MARGIN + LEADING * rows), PAPER)
+        draw = ImageDraw.Draw(page)
+        for index, line in enumerate(lines):
+            y = MARGIN + LEADING * (index + 0.5)
+            if line is None:
+                draw.line((MARGIN, y, width - MARGIN, y), RULE, 2)
+                continue
+            text, given = line
+            draw.text((MARGIN, y), text[:given], MUTED, font, anchor="lm")
+            draw.text((MARGIN + font.getlength(text[:given]), y), text[given:], INK, font, anchor="lm")
+        return page
+
+    def text(self, width: int = 80, colour: bool | None = None) -> str:
+        """Show all passages, wrapped to the terminal."""
+        parts = ["\n".join(line for line, _ in self._lines(width, index)) for index in range(len(self.texts))]
+        return f"\n{'-' * min(width, 20)}\n".join(parts)
+
+    def _lines(self, width: int, index: int) -> list[tuple[str, int]]:
+        """One passage in lines of at most `width` letters, each with how many of its letters were given."""
+        given, lines = self.given[index] if self.given else 0, []
+        for line in printable(self.texts[index]).replace("\t", " ").split("\n"):
+            for part in textwrap.wrap(line, width, replace_whitespace=False, drop_whitespace=False) or [""]:
+                lines.append((part, min(len(part), max(0, given))))
+                given -= len(part)
+            given -= 1
+        return lines[:-1] if len(lines) > 1 and not lines[-1][0] else lines

@@ -42,16 +42,37 @@ def ask_(parser: Parser, arguments: list[str]) -> int:
     out, at, as_json, device = (given.pop(key) for key in ("out", "at", "json", "device"))
     checked = asks[wanted.ask].check({name: value for name, value in given.items() if value is not None})
     system = api.load(wanted.run, at, device)
+    talk = _Talk()
+    if not as_json:
+        system.tell = talk  # type: ignore[method-assign]
     artifact = getattr(system, wanted.ask)(**checked)
     folder = Path(out) if out else api.new_folder(Path("out"), f"{run.name}-{wanted.ask}")
-    return _save(artifact, folder, as_json)
+    return _save(artifact, folder, as_json, talk.began)
+
+
+class _Talk:
+    """What an ask says while it works, on standard output as it comes: to a pipe as it is, to a terminal without its signs."""
+
+    def __init__(self) -> None:
+        self.began = False
+        self.safe = sys.stdout.isatty()
+
+    def __call__(self, text: str) -> None:
+        from handmade.artifacts.terminal import printable
+
+        self.began = True
+        known = sys.stdout.encoding or "utf-8"
+        shown = printable(text) if self.safe else text
+        sys.stdout.write(shown.encode(known, "replace").decode(known))
+        sys.stdout.flush()
 
 
 def _form(wanted: Any, ask: Ask) -> Parser:
     """A parser whose flags are the ask's parameters."""
     form = Parser(prog=f"handmade ask {wanted.run} {ask.name}", description=ask.summary, allow_abbrev=False)
     for parameter in ask.parameters:
-        form.add_argument(f"--{parameter.name}", dest=parameter.name, help=_help(parameter), metavar=_word(parameter))
+        flags = dict.fromkeys((f"--{parameter.name.replace('_', '-')}", f"--{parameter.name}"))  # with - or with _
+        form.add_argument(*flags, dest=parameter.name, help=_help(parameter), metavar=_word(parameter))
     form.add_argument("--out", help="the folder for what is made (default: the next free one under out/)")
     form.add_argument("--at", help='which checkpoint: "latest", "best" or a step')
     form.add_argument("--device", default="cpu", choices=("cpu", "auto"), help="where to compute (default cpu)")
@@ -65,20 +86,23 @@ def _word(parameter: Parameter) -> str:
 
 def _help(parameter: Parameter) -> str:
     limits = f", {parameter.limits.low:g} to {parameter.limits.high:g}" if parameter.limits else ""
-    return f"{parameter.help} (default {parameter.default!r}{limits})".replace("%", "%%")
+    default = "none" if parameter.default == Path() else repr(parameter.default)
+    return f"{parameter.help} (default {default}{limits})".replace("%", "%%")
 
 
-def _save(artifact: Any, folder: Path, as_json: bool) -> int:
+def _save(artifact: Any, folder: Path, as_json: bool, told: bool) -> int:
+    """Save; print the folder, on standard error where the ask has told its answer on standard output."""
     try:
         files = artifact.save(folder)
     except OSError as error:
         raise UserError(f"cannot write into {folder}: {error}") from None
     if as_json:
-        print(json.dumps({"folder": str(folder), "files": [str(path) for path in files]}, indent=1))
+        paths = {"folder": str(folder), "files": [str(path) for path in files]}
+        print(json.dumps(getattr(artifact, "values", paths), indent=1, ensure_ascii=False))
         return 0
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and not told:
         print(artifact.text(), file=sys.stderr)
-    print(folder)
+    print(folder, file=sys.stderr if told else sys.stdout)
     return 0
 
 
@@ -118,6 +142,7 @@ def recreate_(parser: Parser, arguments: list[str]) -> int:
     import torch
 
     from handmade import api
+    from handmade.core import asks_of
 
     torch.set_num_threads(origin.get("threads", torch.get_num_threads()))
     system = api.load(origin["run"], str(origin["step"]), origin.get("device", "cpu"))
@@ -126,6 +151,8 @@ def recreate_(parser: Parser, arguments: list[str]) -> int:
         raise UserError(
             f"{path} was made with other weights of {origin['run']} ({origin['sha256'][:12]}, not {found[:12]})"
         )
+    if origin["ask"] not in (asks := asks_of(system)):
+        raise UserError(f'{origin["run"]} cannot be asked to "{origin["ask"]}"{did_you_mean(origin["ask"], asks)}')
     artifact = getattr(system, origin["ask"])(**origin["arguments"])
     told = {key: origin[key] for key in ("run", "version", "torch") if key in origin}  # as the file tells them
     copies = {copy.name: copy for copy in replace(artifact, origin={**artifact.origin, **told}).save(out)}

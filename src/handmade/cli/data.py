@@ -3,26 +3,49 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from handmade.cli.main import Parser, talking
-from handmade.data.source import find_source, open_data, prepare, sources
-from handmade.errors import UserError, did_you_mean
+from handmade.data.source import DataSource, find_source, kind_of, open_data, prepare, sources
+from handmade.errors import DataMissing, UserError, did_you_mean
+
+OPENING = 300  # characters of a text that are shown
 
 
 def data_(parser: Parser, arguments: list[str]) -> int:
     """Hand over to the verb."""
     parser.add_argument("verb", metavar="list|prepare|show")
     parser.add_argument("name", nargs="?", metavar="NAME|PATH", help="a data set, or for `show` your own folder")
+    parser.add_argument("--text", help="for `show`: how this text becomes tokens, step by step; with options such as "
+                                       "--codec bpe")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON document")
-    wanted = parser.parse_args(arguments)
-    verbs = {"list": _list, "prepare": _prepare, "show": _show}
+    wanted, rest = parser.parse_known_args(arguments)
+    verbs: dict[str, Any] = {"list": _list, "prepare": _prepare, "show": _show}
     if wanted.verb not in verbs:
         raise UserError(f'data has no verb "{wanted.verb}"{did_you_mean(wanted.verb, verbs)}')
     if wanted.verb != "list" and wanted.name is None:
         raise UserError(f"data {wanted.verb} needs a name ({', '.join(sources())})")
+    if wanted.verb == "show":
+        _show(wanted.name, _options(rest), wanted.text, wanted.json)
+        return 0
+    if rest or wanted.text is not None:
+        raise UserError(f"data {wanted.verb} does not know {rest[0] if rest else '--text'}; see `handmade data --help`")
     verbs[wanted.verb](wanted.name, wanted.json)
     return 0
+
+
+def _options(words: Sequence[str]) -> dict[str, str]:
+    """Options of a data set from `--codec bpe`, `--codec=bpe` or `--data.codec bpe`."""
+    options, left = {}, iter(words)
+    for word in left:
+        name, equals, value = word.partition("=")
+        given = value if equals else next(left, None)
+        if not name.startswith("--") or given is None:
+            raise UserError(f'data show does not know "{word}"; options are written --NAME VALUE')
+        options[name.removeprefix("--").removeprefix("data.")] = given
+    return options
 
 
 def _list(name: str | None, as_json: bool) -> None:
@@ -41,26 +64,73 @@ def _prepare(name: str, as_json: bool) -> None:
     print(json.dumps({"name": name, "folder": str(folder)}) if as_json else folder)
 
 
-def _show(name: str, as_json: bool) -> None:
-    """One data set with its options, or what was recognised in a folder of the user's."""
+def _show(name: str, options: dict[str, str], text: str | None, as_json: bool) -> None:
+    """One data set with its options, what was recognised in files of the user's, or how a text becomes tokens."""
     if name not in sources() and Path(name).exists():
-        dataset, spec = open_data({"path": name})
-        report = getattr(dataset, "report", None)
-        if as_json:
-            print(json.dumps({"items": len(dataset), "spec": repr(spec), "report": str(report)}, indent=1))
-        else:
-            print(f"{len(dataset)} training pictures; {spec}\n{report}")
-        return
-    source = find_source(name)
+        kind = kind_of(Path(name))
+        table = {"path": name, **({} if kind == "images" else {"kind": kind}), **options}
+    else:
+        kind, table = find_source(name).kind, {"source": name, **options}
+    if text is not None:
+        _work(table, kind, text, as_json)
+    elif "path" in table:
+        _own(table, as_json)
+    else:
+        _named(find_source(name), table, as_json)
+
+
+def _work(table: dict[str, Any], kind: str, text: str, as_json: bool) -> None:
+    """How a text becomes tokens with the codec that these data train."""
+    if kind not in ("text", "pairs"):
+        raise UserError(f"{table.get('source', table.get('path'))} holds {kind}, so no text becomes tokens with it")
+    from handmade.data.codecs import codec_from_values, show_work
+
+    with talking() as progress:
+        spec: Any = open_data(table, "train", progress)[1]
+    codec = codec_from_values(spec.codec)
+    if as_json:
+        ids = codec.encode(text)
+        print(json.dumps({"ids": ids, "tokens": [codec.name(token) for token in ids], "work": show_work(codec, text)}))
+    else:
+        print("\n".join(show_work(codec, text)))
+
+
+def _own(table: dict[str, Any], as_json: bool) -> None:
+    """What was recognised in files of the user's."""
+    with talking() as progress:
+        dataset, spec = open_data(table, "train", progress)
+    report = getattr(dataset, "report", None)
+    if as_json:
+        print(json.dumps({"items": len(dataset), "spec": repr(spec), "report": str(report)}, indent=1))
+    else:
+        what = {"images": "pictures", "text": "windows"}.get(table.get("kind", "images"), "items")
+        print(f"{len(dataset):,} training {what}; {spec}\n{report}")
+
+
+def _named(source: DataSource, table: dict[str, Any], as_json: bool) -> None:
+    """A data set of ours, with its options, and how its text begins where it is here."""
+    opening = _opening(table) if source.kind == "text" else None
     if as_json:
         options = {
             option.name: {"default": option.default, "help": option.help} for option in source.options.parameters
         }
-        print(
-            json.dumps({"name": name, "title": source.title, "licence": source.licence, "options": options}, indent=1)
-        )
+        shown = {"name": source.name, "title": source.title, "licence": source.licence, "options": options}
+        print(json.dumps(shown if opening is None else {**shown, "opening": opening}, indent=1))
         return
     print(f"{source.title}\nlicence: {source.licence}\nfrom: {source.homepage}\nsize: {source.note}\n")
     print("options (--data.NAME VALUE)")
     for option in source.options.parameters:
         print(f"  {option.name:<12} {option.default!s:<14} {option.help}")
+    if opening is not None:
+        print(f"\n{opening}")
+
+
+def _opening(table: dict[str, Any]) -> str:
+    """How a text begins, or what to type to have it."""
+    try:
+        with talking() as progress:
+            dataset, spec = open_data(table, "train", progress)
+    except DataMissing as error:
+        return str(error)
+    tokens: Any = dataset
+    return f"{tokens.report}\n\n{spec.decode(tokens.tokens[:OPENING].tolist())[:OPENING]} ..."  # type: ignore[union-attr]

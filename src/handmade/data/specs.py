@@ -6,14 +6,17 @@ dataclass of plain values; `spec_to_json` and `spec_from_json` are exact inverse
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handmade.errors import Damaged
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from handmade.data.codecs import Codec
 
 
 class ImageBatch(NamedTuple):
@@ -78,8 +81,101 @@ class NumbersSpec:
         return scores.argmax(-1)
 
 
-Spec = ImageSpec | PointsSpec | NumbersSpec
-_kinds: dict[str, type[Any]] = {"images": ImageSpec, "points": PointsSpec, "numbers": NumbersSpec}
+class TextBatch(NamedTuple):
+    """Windows of running text: inputs are `tokens[:, :-1]`, targets `tokens[:, 1:]`."""
+
+    tokens: Tensor  # (B, T+1) int64
+    fresh: Tensor  # (B,) bool: this row does not go on from the same row of the batch before
+
+
+@dataclass(frozen=True, repr=False)
+class TextSpec:
+    """Running text, cut into windows of tokens."""
+
+    codec: Mapping[str, Any]  # as plain values
+    context: int  # tokens that one window predicts
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "codec", _frozen(self.codec))  # so that a spec equals the one read back from its file
+
+    @cached_property
+    def coder(self) -> Codec:
+        """The codec itself."""
+        from handmade.data.codecs import codec_from_values
+
+        return codec_from_values(self.codec)
+
+    @property
+    def size(self) -> int:
+        """Tokens in the vocabulary."""
+        return self.coder.size
+
+    def encode(self, text: str) -> list[int]:
+        """A text -> its tokens."""
+        return self.coder.encode(text)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Tokens -> their text."""
+        return self.coder.decode(tokens)
+
+    def name(self, token: int) -> str:
+        """One token as a person can read it."""
+        return self.coder.name(token)
+
+    def __repr__(self) -> str:
+        return f"TextSpec({self.codec.get('kind')} codec of {self.size:,} tokens, context {self.context})"
+
+
+class PairBatch(NamedTuple):
+    """A training batch of sentences and their translations, padded with id 0, short rows first."""
+
+    source: Tensor  # (B, S) int64, each row ends with <eos>
+    target: Tensor  # (B, T) int64, each row from <bos> to <eos>
+    share: (
+        Tensor  # (B,) float32, target tokens per row of the whole batch: what a sum over any part of it is divided by
+    )
+
+
+@dataclass(frozen=True)
+class PairSpec:
+    """Sentences and their translations, in the tokens of one joint codec: <pad> <unk> <bos> <eos> are ids 0 to 3."""
+
+    codec: Mapping[str, Any]  # as plain values
+    source_language: str  # such as en
+    target_language: str
+    longest: int  # tokens of the longest sentence, end marks counted
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "codec", _frozen(self.codec))  # so that a spec equals the one read back from its file
+
+    @cached_property
+    def _coder(self) -> Codec:
+        from handmade.data.codecs import codec_from_values
+
+        return codec_from_values(self.codec)
+
+    @property
+    def size(self) -> int:
+        """Tokens in the vocabulary."""
+        return self._coder.size
+
+    def encode(self, text: str) -> list[int]:
+        """A sentence -> its tokens, without end marks."""
+        return self._coder.encode(text)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Tokens -> a sentence; end marks and padding are left out."""
+        return self._coder.decode([token for token in tokens if token > 3])
+
+    def name(self, token: int) -> str:
+        """One token as a person can read it."""
+        return self._coder.name(token)
+
+
+Spec = ImageSpec | PointsSpec | NumbersSpec | TextSpec | PairSpec
+_kinds: dict[str, type[Any]] = {
+    "images": ImageSpec, "points": PointsSpec, "numbers": NumbersSpec, "text": TextSpec, "pairs": PairSpec,
+}  # fmt: skip
 
 
 def spec_to_json(spec: Spec) -> dict[str, Any]:

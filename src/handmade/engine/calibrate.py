@@ -127,7 +127,7 @@ def _time(system: System, batch: Batch, choice: Choice, world: World, best: floa
     apply(choice, twin, alone)
     players = players_of(twin)
     for player in players.values():
-        fuse(player.optimizer, world.device)
+        fuse(player.optimizer, world.device, choice.precision)
     table = Table(twin, players, alone)
     placed = place(batch, world.device, choice.channels_last)
     losses, times = [], []

@@ -24,11 +24,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from handmade.engine.devices import World, is_split
+from handmade.engine.tensors import MOST_TENSORS, open_tensors, write_tensors
 from handmade.errors import Damaged, HandmadeError, UserError
+from handmade.weights import Stored
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
-MOST_TENSORS = 20_000  # a network has fewer; a file that claims more is refused before it is read
 
 
 def write(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, Any],
@@ -60,6 +61,23 @@ def write(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], 
             f"cannot save step {step} ({size:.0f} MB) in {folder}: {error}; earlier checkpoints are intact: "
             "free some space, then resume"
         )
+    return target
+
+
+def write_stored(folder: Path, step: int, tensors: Mapping[str, Stored]) -> Path:
+    """Write one checkpoint that holds weights alone, one tensor in memory at a time.
+
+    Raises HandmadeError where the disk is full or read-only.
+    """
+    target, size = folder / f"{step:06d}", sum(tensor.bytes for tensor in tensors.values())
+    draft = folder / f".{target.name}.{os.getpid()}"
+    try:
+        draft.mkdir(parents=True)
+        write_tensors(draft / "weights.safetensors", tensors)
+        _publish(draft, target, step)
+    except OSError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise HandmadeError(f"cannot write {size / 1e6:,.0f} MB into {folder}: {error}; free some space") from None
     return target
 
 
@@ -112,18 +130,23 @@ def steps(folder: Path) -> list[int]:
 
 def verify(checkpoint: Path) -> dict[str, Any]:
     """Return the manifest after checking every file against it; raise Damaged naming the first wrong file."""
-    try:
-        manifest = json.loads((checkpoint / MANIFEST).read_text("utf-8"))
-        if manifest["format"] > FORMAT:
-            raise UserError(f"{checkpoint} was written by a newer version of handmade: update handmade to use it")
-        sums = dict(manifest["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise Damaged(f"{checkpoint / MANIFEST} is missing or damaged") from None
-    for name, expected in sums.items():
+    told = manifest(checkpoint)
+    for name, expected in told["sha256"].items():
         path = checkpoint / name
         if not path.is_file() or sha256(path) != expected:
             raise Damaged(f"{path} is {'damaged' if path.is_file() else 'missing'}")
-    return manifest
+    return told
+
+
+def manifest(checkpoint: Path) -> dict[str, Any]:
+    """The manifest, its files not checked against it; raise Damaged where it is none."""
+    try:
+        told = json.loads((checkpoint / MANIFEST).read_text("utf-8"))
+        if told["format"] > FORMAT:
+            raise UserError(f"{checkpoint} was written by a newer version of handmade: update handmade to use it")
+        return {**told, "sha256": dict(told["sha256"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise Damaged(f"{checkpoint / MANIFEST} is missing or damaged") from None
 
 
 def newest(folder: Path) -> Iterator[tuple[Path, Damaged | None]]:
@@ -154,6 +177,12 @@ def read(checkpoint: Path, name: str) -> dict[str, Tensor]:
     }
 
 
+def stored(checkpoint: Path, name: str) -> dict[str, Stored]:
+    """A named set of tensors, opened but not read; {} where there is none, or where it lies in pieces."""
+    path = checkpoint / f"{name}.safetensors"
+    return open_tensors(path)[0] if path.exists() else {}
+
+
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     """Read one safetensors file, and the names of its tensors that are pieces of larger ones.
 
@@ -164,7 +193,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
             if len(names := list(file.keys())) > MOST_TENSORS:
                 raise Damaged(f"{path} holds {len(names)} tensors; at most {MOST_TENSORS} are read")
             split = json.loads((file.metadata() or {}).get("split", "[]"))
-            return {name: file.get_tensor(name) for name in names}, split
+            turned = set(json.loads((file.metadata() or {}).get("turned", "[]")))
+            tensors = {name: file.get_tensor(name) for name in names}
+            return {name: value.t() if name in turned else value for name, value in tensors.items()}, split
     except (SafetensorError, OSError, ValueError) as error:
         raise Damaged(f"{path} is not a safetensors file: {error}") from None
 

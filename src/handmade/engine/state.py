@@ -6,16 +6,20 @@ split over processes (FSDP2) are packed piece by piece, so that every process wr
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.overrides import TorchFunctionMode
 
 from handmade.engine.devices import is_split
+from handmade.engine.memory import give_back
+from handmade.weights import Stored
 
 
 def pack(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
@@ -91,6 +95,43 @@ def copy_into(live: Iterable[tuple[str, Tensor]], saved: Mapping[str, Tensor]) -
             wrong.append(f"{name} is {tuple(saved[name].shape)}, not {tuple(target.shape)}")
         else:
             target.copy_(split_like(saved[name], target))
+    return wrong
+
+
+class _Undrawn(TorchFunctionMode):
+    """Numbers are not drawn: without memory there are none, and torch would load 800 modules for it."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in {"normal_", "uniform_"}:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def without_memory() -> Iterator[None]:
+    """Tensors made inside have shapes and kinds, but no numbers."""
+    with _Undrawn(), torch.device("meta"):
+        yield
+
+
+def put_into(system: nn.Module, lying: Mapping[str, Stored], pack: bool = True) -> list[str]:
+    """Let a system that has no memory yet use tensors where they lie; return a line for each that does not fit.
+
+    pack: layers that can pack their weights for the CPU do so at once, the largest first, and let go of the file
+    """
+    live, wrong = system.state_dict(), []
+    for name, target in live.items():
+        if name not in lying:
+            wrong.append(f"{name} is missing")
+        elif (lying[name].shape, lying[name].dtype) != (tuple(target.shape), target.dtype):
+            wrong.append(f"{name} is {lying[name].shape} {lying[name].dtype}, not {tuple(target.shape)} {target.dtype}")
+    if not wrong:
+        system.load_state_dict({name: lying[name].read() for name in live}, assign=True)
+        packing = [module for module in system.modules() if pack and hasattr(module, "pack")]
+        for module in sorted(packing, key=lambda module: -sum(buffer.numel() for buffer in module.buffers())):
+            module.pack()  # type: ignore[operator]
+            give_back()
     return wrong
 
 

@@ -99,7 +99,7 @@ class Trainer:
         self.players = players_of(self.system)
         shape = SHAPES[self.plan.schedule]
         for player in self.players.values():
-            fuse(player.optimizer, self.world.device)
+            fuse(player.optimizer, self.world.device, self.choice.precision)
             if shape is not SHAPES["constant"] or self.plan.warmup:
                 player.schedule = with_warmup(shape, self.plan.warmup)
         self.averages = Averages(self.system, self.plan.ema)

@@ -24,6 +24,7 @@ from handmade.gallery.story import LARGEST, Story
 MOST = 24  # frames of a film
 TRIES = ((MOST, 720, 82), (MOST, 640, 64), (16, 560, 52), (10, 480, 42), (5, 400, 36), (2, 320, 30))
 POINTS, LINES, LETTERS = 600, 16, 60  # of one frame
+PROSE = 700  # letters of a passage
 
 
 class Stage(NamedTuple):
@@ -40,7 +41,7 @@ def stage(story: Story, budget: int) -> Stage | None:
         return None
     samples = _spread(samples, MOST)
     values = [value for sample in samples if (value := _sample(sample)) is not None]
-    for kind, build in (("points", _points), ("text", _text)):
+    for kind, build in (("points", _points), ("text", _text), ("passage", _passage)):
         if [value["kind"] for value in values] == [kind] * len(samples):
             return build(story, samples, values)
     return _pictures(story, samples, budget)
@@ -129,6 +130,20 @@ def _text(story: Story, samples: Sequence[Sample], values: Sequence[dict[str, An
     return Stage(f'<div class="screen text{table}">{"".join(blocks)}{hint}</div>', _moments("text", samples))
 
 
+def _passage(story: Story, samples: Sequence[Sample], values: Sequence[dict[str, Any]]) -> Stage:
+    """Running text as prose, one block per sample, one above the other so that nothing on the page moves."""
+    blocks = []
+    for index, value in enumerate(values):
+        hidden = "" if index == len(values) - 1 else " hidden"
+        whole, given = value["text"][:PROSE], value["given"]
+        if len(value["text"]) > PROSE:
+            whole = whole[: whole.rfind(" ")] if " " in whole[given:] else whole
+            whole += " \u2026"
+        begun = f'<span class="given">{html.escape(whole[:given])}</span>' if given else ""
+        blocks.append(f'<div class="lines"{hidden}>{begun}{html.escape(whole[given:])}</div>')
+    return Stage(f'<div class="screen text prose">{"".join(blocks)}</div>', _moments("text", samples))
+
+
 def _line(line: str, allowed: set[str] | None) -> str:
     if allowed is None:
         return f"<p>{html.escape(line)}</p>"
@@ -150,6 +165,10 @@ def _sample(sample: Sample) -> dict[str, Any] | None:
     if value.get("kind") == "text":
         lines = value.get("lines")
         return value if isinstance(lines, list) and all(isinstance(line, str) for line in lines) else None
+    if value.get("kind") == "passage":
+        given = value.get("given")
+        sound = isinstance(value.get("text"), str) and isinstance(given, int) and not isinstance(given, bool) and given >= 0
+        return value if sound else None
     if value.get("kind") != "points" or not isinstance(value.get("formula"), str):
         return None
     value = {**value, "curve": value.get("curve") or []}

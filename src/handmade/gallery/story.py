@@ -73,6 +73,8 @@ class Story:
     def _ask(self) -> str:
         preview = table(self.recipe.get("preview"))
         ask = text(preview.get("ask")) or "generate"
+        if prompt := text(preview.get("prompt")).strip():
+            return f"{shlex.quote(ask)} --prompt {shlex.quote(prompt)} --seed 1"
         return "generate --n 16 --seed 1" if ask == "generate" else shlex.quote(ask)
 
 

@@ -25,6 +25,11 @@ TERMS = {
     "duplicates": "The share of made pictures that nearly repeat another one.",
     "coverage": "The share of the whole range in which the model makes something.",
     "entropy": "How evenly the model uses all it may use: 1 is perfectly even, 0 is always the same.",
+    "bits per byte": "How surprised the model is by each letter of a text it has never seen, in bits: 8 for a monkey at a "
+    "keyboard of 256 keys, about 2 for a good small model of English. As it counts letters, models that read letters and "
+    "models that read pieces of words can be compared.",
+    "nats": "How surprised the model is by each piece of text that it reads, in natural units of 1.44 bits.",
+    "counting": "What a model reaches that learns nothing and only counts which piece of text followed which.",
     "accuracy": "The share of right answers.",
     "bf16": "Numbers kept in 16 bits instead of 32: faster on some processors, and precise enough here.",
     "float32": "Numbers kept in 32 bits, the usual precision.",
@@ -38,7 +43,7 @@ def number(value: float | None) -> str:
 
 def term(word: str, key: str | None = None) -> str:
     """Write a word as HTML, with its explanation on hover and focus where there is one."""
-    key = (key or word).lower()
+    key = (key or word).lower().replace("_", " ")
     if key not in TERMS:
         return html.escape(word)
     return (

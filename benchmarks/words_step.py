@@ -1,0 +1,103 @@
+"""Training a GPT of 5 million parameters: tokens per second against plain loops of the same sizes.
+
+6 layers, width 256, 8 heads, 256 tokens, batch 12, 80 characters. `--threads 1` for a machine that others use too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.record import figure, paired, record
+from benchmarks.workers import Contestant, rounds
+
+BATCH, CONTEXT, VOCABULARY, ROUNDS = 12, 256, 80, 9
+SIZES = {"layers": 6, "width": 256, "heads": 8}
+
+
+def batch() -> Any:
+    """Tokens that can be learnt: each follows from the one before, with some luck."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(VOCABULARY, (BATCH, CONTEXT + 1), generator=generator)
+    for t in range(1, CONTEXT + 1):
+        rows[:, t] = (rows[:, t - 1] * 7 + rows[:, t] // 20) % VOCABULARY
+    return rows
+
+
+def ours(precision: str, threads: int | None, optimizer: str = "adamw") -> tuple[Callable[[], Any], str]:
+    """The engine's step on the gpt room."""
+    import torch
+
+    import handmade  # noqa: F401  (sets how threads wait, before torch is loaded)
+    from benchmarks.engine_step import engine_step
+    from handmade.data.specs import TextBatch, TextSpec
+    from handmade.plan import Plan
+    from handmade.registry import find_room, system_class
+
+    kind = system_class(find_room("gpt"))
+    rates = {"lr": 1e-3, "rest_lr": 3e-3} if optimizer == "adamw" else {}
+    config = sys.modules[kind.__module__].Config(**SIZES, optimizer=optimizer, **rates)
+    torch.manual_seed(0)
+    letters = "".join(chr(33 + i) for i in range(VOCABULARY))
+    spec = TextSpec({"kind": "chars", "characters": letters}, CONTEXT)
+    plan = Plan(batch=BATCH, precision=precision, threads=threads or "auto")
+    return engine_step(kind(config, spec), TextBatch(batch(), torch.ones(BATCH, dtype=torch.bool)), plan)
+
+
+def theirs(loop: str, threads: int | None) -> tuple[Callable[[], Any], str]:
+    """A plain loop."""
+    import torch
+
+    from benchmarks import words_baselines
+
+    if threads:
+        torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    made, tokens = getattr(words_baselines, loop)(VOCABULARY, CONTEXT, **SIZES), batch()
+    return lambda: made.step(tokens), f"float32, {torch.get_num_threads()} threads"
+
+
+def main() -> None:
+    """Take turns, and record the ratios."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int)
+    threads = parser.parse_known_args()[0].threads
+    contestants = {
+        "ours": Contestant("words_step:ours", precision="auto", threads=threads),
+        "ours, float32": Contestant("words_step:ours", precision="float32", threads=threads),
+        "ours, Muon": Contestant("words_step:ours", precision="auto", threads=threads, optimizer="muon"),
+        "plain": Contestant("words_step:theirs", loop="PlainLoop", threads=threads),
+        "book": Contestant("words_step:theirs", loop="BookLoop", threads=threads),
+    }
+    times = rounds(contestants, ROUNDS, 1)
+    rows = [_row(name, contestants[name].about, seconds) for name, seconds in times.items()]
+    for contestant in contestants.values():
+        contestant.close()
+    plain, book = paired(times["ours"], times["plain"]), paired(times["ours"], times["book"])
+    float32, muon = paired(times["ours, float32"], times["plain"]), paired(times["ours, Muon"], times["plain"])
+    record(
+        "words_step",
+        rows,
+        plain=figure(plain["ratio"], "at least 1.8", plain["ratio"] >= 1.8,
+                     "`gpt` training, 5 million parameters, AdamW, times the tokens/s of nanoGPT's form", **plain),
+        book=figure(book["ratio"], "at least 2.7", book["ratio"] >= 2.7, "... times the tokens/s of the book's loop", **book),
+        float32=figure(float32["ratio"], "at least 1.0", float32["ratio"] >= 1.0,
+                       "... in float32, times nanoGPT's form", **float32),
+        muon=figure(muon["ratio"], "at least 1.5", muon["ratio"] >= 1.5,
+                    "... with Muon, times nanoGPT's form with AdamW", **muon),
+        tokens_per_s=rows[0]["tokens_per_s"],
+    )  # fmt: skip
+
+
+def _row(name: str, about: str, seconds: list[float]) -> dict[str, Any]:
+    rate = BATCH * CONTEXT / statistics.median(seconds)
+    return {"contestant": name, "about": about, "seconds": seconds, "tokens_per_s": round(rate)}
+
+
+if __name__ == "__main__":
+    main()
