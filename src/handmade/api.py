@@ -24,7 +24,7 @@ from handmade.data.loader import Loader
 from handmade.data.source import Dataset, open_data
 from handmade.data.specs import Spec, spec_from_json, spec_to_json
 from handmade.engine import checkpoint, state
-from handmade.engine.devices import World, choose_device, describe_machine, open_world, place
+from handmade.engine.devices import World, choose_device, describe_machine, open_world, place, threads_kept
 from handmade.engine.ema import check_names
 from handmade.engine.memory import check_fits
 from handmade.engine.observers import Observer
@@ -194,7 +194,9 @@ def _start_from(system: System, recipe: Recipe) -> None:
     given, live = load(str(recipe.start)).hand_over(), system.state_dict()
     wrong = [f"it has no {name}" for name in given if name not in live]
     if wrong := wrong or state.copy_into([(name, live[name]) for name in given], given):
-        raise UserError(f"{recipe.name} cannot start from {recipe.start}: {wrong[0]}; leave out settings of the network")
+        raise UserError(
+            f"{recipe.name} cannot start from {recipe.start}: {wrong[0]}; leave out settings of the network"
+        )
 
 
 def _report(recipe: Recipe, dataset: Any, world: World, observers: Sequence[Observer]) -> None:
@@ -229,7 +231,8 @@ def build(recipe: Recipe, spec: Spec) -> System:
     """Make the recipe's system, untrained; what it borrows from other runs stays outside its module tree."""
     kind = system_class(recipe.room)
     config = build_config(sys.modules[kind.__module__].Config, recipe.config, recipe.name)
-    system = kind(config, spec)
+    with threads_kept(1):  # an orthogonal start, say, has other last bits on two
+        system = kind(config, spec)
     if recipe.borrow:
         lent = {name: load(run).requires_grad_(False) for name, run in recipe.borrow.items()}
         object.__setattr__(system, "borrowed", lent)

@@ -100,6 +100,17 @@ def open_world() -> Iterator[World]:
         dist.destroy_process_group()
 
 
+@contextlib.contextmanager
+def threads_kept(now: int | None = None) -> Iterator[None]:
+    """Give this process its number of threads back at the end; use `now` threads until then, or as many as are set."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(now or threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def place(batch: Batch, device: torch.device, channels_last: bool = False) -> Batch:
     """Move every tensor of a batch to the device; pictures take the layout that was chosen."""
     if isinstance(batch, Tensor):

@@ -22,7 +22,7 @@ from handmade.core import Batch, Score, System
 from handmade.engine import calibrate, checkpoint, state
 from handmade.engine.budget import Budget
 from handmade.engine.calibrate import Choice
-from handmade.engine.devices import World, cut, full_precision, fuse, place, shard
+from handmade.engine.devices import World, cut, full_precision, fuse, place, shard, threads_kept
 from handmade.engine.ema import Averages
 from handmade.engine.observers import Observer
 from handmade.engine.preview import write_previews
@@ -75,7 +75,7 @@ class Trainer:
 
     def fit(self) -> Run:
         """Train to the end of the plan or of the time; return the run. Raises Diverged, Interrupted or HandmadeError."""
-        with self.run.locked() if self.world.leads else contextlib.nullcontext(), self._listening(), _threads_kept():
+        with self.run.locked() if self.world.leads else contextlib.nullcontext(), self._listening(), threads_kept():
             self._prepare()
             self._tell("start", steps=self.budget.steps, batch=self.plan.batch, choice=str(self.choice))
             began = time.monotonic() - self.seconds
@@ -385,16 +385,6 @@ class Trainer:
             self.run.note(text)
             for observer in self.observers:
                 observer({"kind": "note", "step": self.system.step, "text": text, **values})
-
-
-@contextlib.contextmanager
-def _threads_kept() -> Iterator[None]:
-    """Give this process its number of threads back when training is over."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _read_values(path: Path) -> Any:

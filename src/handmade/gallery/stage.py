@@ -167,7 +167,9 @@ def _sample(sample: Sample) -> dict[str, Any] | None:
         return value if isinstance(lines, list) and all(isinstance(line, str) for line in lines) else None
     if value.get("kind") == "passage":
         given = value.get("given")
-        sound = isinstance(value.get("text"), str) and isinstance(given, int) and not isinstance(given, bool) and given >= 0
+        sound = (
+            isinstance(value.get("text"), str) and isinstance(given, int) and not isinstance(given, bool) and given >= 0
+        )
         return value if sound else None
     if value.get("kind") != "points" or not isinstance(value.get("formula"), str):
         return None

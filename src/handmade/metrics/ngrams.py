@@ -18,7 +18,10 @@ def ngram_nats(train: Tensor, test: Tensor, order: int, vocabulary: int) -> Tens
     """
     train, test = train.long().cpu(), test.long().cpu()
     odds = torch.full((len(test) - 1,), 1.0 / vocabulary, dtype=torch.float64)
-    seen, met = torch.zeros_like(train), torch.zeros_like(test)  # which context stands before each token; -1: none known
+    seen, met = (
+        torch.zeros_like(train),
+        torch.zeros_like(test),
+    )  # which context stands before each token; -1: none known
     for k in range(min(order, len(train))):
         if k:
             seen, met = _longer(seen, met, train, test, vocabulary)

@@ -33,14 +33,15 @@ def moby(
     order: windows at random places, one after the other, or in lanes for a network that keeps its state
     held_out: the share at the end of the text that is never trained on
     """
-    if whole:
-        text = tidy(locate(SOURCE.name, FILES, SOURCE.mirrors)["data.txt"].decode("utf-8"))
-    else:
-        text = SLICE.read_text("utf-8")
+    text = tidy(_whole()) if whole else SLICE.read_text("utf-8")
     return open_text(
         wanted, "moby", [Text("moby-dick", text)], codec=codec, vocabulary=vocabulary, context=context, order=order,
         held_out=held_out,
     )  # fmt: skip
+
+
+def _whole() -> str:
+    return locate(SOURCE.name, FILES, SOURCE.mirrors)["data.txt"].decode("utf-8")
 
 
 def tidy(page: str) -> str:

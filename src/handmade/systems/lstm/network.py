@@ -11,6 +11,7 @@ The memory is carried by a sum, so that what is kept is kept exactly, and an err
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from typing import Any, NamedTuple
 
@@ -54,16 +55,24 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """All steps of (T, B, D): what is said at each (T, B, H), and the last h and c, (B, H)."""
+        if len(x) == 1:  # writing, token by token: the faster kernels would spend their time on preparing
+            h, c, _ = self.step(x[0], h, c)
+            return h[None], h, c
         bf16 = torch.is_autocast_enabled(x.device.type) and torch.get_autocast_dtype(x.device.type) == torch.bfloat16
         if bf16 and not x.is_cuda and h.shape[1] >= WIDE:
             said = linear(x, self.of_input, self.bias)  # in bf16: autocast
             return ThroughTime.apply(said, self.of_said.to(said.dtype), h.float(), c.float())  # pyright: ignore
-        zeros = torch.zeros_like(self.bias)  # torch's kernel wants a second bias
-        weights = [self.of_input, self.of_said, self.bias, zeros]
-        with warnings.catch_warnings():  # cuDNN would like the weights in one piece; copying them costs little
-            warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
-            said, h, c = torch._VF.lstm(x, (h[None], c[None]), weights, True, 1, 0.0, self.training, False, False)  # pyright: ignore
-        return said, h[0], c[0]
+        said, last = self._kernel(x, (h[None], c[None]))
+        return said, last[0][0], last[1][0]
+
+    def _kernel(self, x: Tensor, before: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Torch's own kernel, cuDNN's or oneDNN's, on our weights; it wants a second bias."""
+        weights = [self.of_input, self.of_said, self.bias, torch.zeros_like(self.bias)]
+        with warnings.catch_warnings() if x.is_cuda else contextlib.nullcontext():
+            if x.is_cuda:  # it would like the weights in one piece; copying them costs little
+                warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
+            said, h, c = torch._VF.lstm(x, before, weights, True, 1, 0.0, self.training, False, False)  # pyright: ignore
+        return said, (h, c)
 
 
 class ThroughTime(torch.autograd.Function):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,7 +37,12 @@ from handmade.systems.lstm.network import LSTM, State
 
 LANES = 16  # rows in which held-out text is read
 STRETCH = 1024  # tokens of a long prompt read at once
-ORDERS = {"chars": 6, "words": 3, "bpe": 4, "gpt2": 3}  # tokens that the model that counts looks at, as suits each codec
+ORDERS = {
+    "chars": 6,
+    "words": 3,
+    "bpe": 4,
+    "gpt2": 3,
+}  # tokens that the model that counts looks at, as suits each codec
 
 
 @dataclass(frozen=True)
@@ -200,7 +206,9 @@ class LSTMSystem(System):
         """
         tokens = self.data.encode(given_text("" if file != Path() else text, file))
         if len(tokens) < 2:
-            raise UserError(f"a text of {len(tokens)} tokens cannot be scored: give --text, or --file, with two or more")
+            raise UserError(
+                f"a text of {len(tokens)} tokens cannot be scored: give --text, or --file, with two or more"
+            )
         ids, state, nats = torch.tensor([tokens]).to(self._device()), self.network.empty(1), []
         for first in range(0, len(tokens) - 1, STRETCH):
             window = ids[:, first : first + STRETCH + 1]
@@ -306,11 +314,14 @@ class LSTMSystem(System):
         for run in runs:
             taken[run.start : run.start + run.length] = True
         turns = [0, *(taken[1:] != taken[:-1]).nonzero()[:, 0].add(1).tolist(), len(tokens)]
-        pieces = [text(a, b) for a, b in zip(turns, turns[1:], strict=False)]
-        out = "".join(f"[[{piece}]]" if bool(taken[a]) else piece for a, piece in zip(turns, pieces, strict=False))
-        longest = f', the longest: "{" ".join(text(runs[0].start, runs[0].start + runs[0].length).split())}"' if runs else ""
-        share = 100 * float(taken.float().mean())
-        return f"{share:.0f} % stands in the training text in runs of {words} words or more{longest}\n\n{prompt}{out}"
+        pieces = ((text(a, b), bool(taken[a])) for a, b in pairwise(turns) if a < b)
+        out = "".join(f"[[{piece}]]" if old_words else piece for piece, old_words in pieces)
+        share = 100 * float(taken.sum()) / max(1, len(tokens))
+        said = f"{share:.0f} % stands in the training text in runs of {words} words or more"
+        if runs:
+            longest = text(runs[0].start, runs[0].start + runs[0].length)
+            said += f', the longest: "{" ".join(longest.split())}"'
+        return f"{said}\n\n{prompt}{out}"
 
     def _ids(self, prompt: str) -> list[int]:
         """The tokens of a prompt; an empty one begins where a text begins."""

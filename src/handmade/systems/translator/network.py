@@ -191,7 +191,7 @@ class Transformer(nn.Module):
         for block in self.encoder:
             x = block(x, mask)
         x = self.read(x)
-        return [Seen(block.source.remember(x), mask) for block in self.decoder]
+        return [Seen(block.source.remember(x), mask) for block in self.decoder]  # pyright: ignore
 
     def decode(self, target: Tensor, seen: list[Seen]) -> tuple[Tensor, list[Tensor]]:
         """(B, T) new target tokens -> (B, T, D), and each block's weights on the source (B, K, T, S)."""

@@ -103,7 +103,7 @@ class Translator(System):
         scores = {"nats": Score(nats, f"nats per token, {tokens} tokens of held-out translations"),
                   "bleu": scored(bleu(written, references), f"BLEU, {named}"),
                   "chrf": scored(chrf(written, references), f"chrF, {named}")}  # fmt: skip
-        known = getattr(getattr(self, "trained_on", None) and self.trained_on(), "pairs", ())
+        known = getattr(self.trained_on(), "pairs", ()) if self.trained_on is not None else ()
         if known:
             looked_up = [
                 known[i].target for i in nearest([pair.source for pair in known], [*map(self.data.decode, sources)])
