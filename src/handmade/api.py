@@ -19,7 +19,7 @@ from torch import Tensor
 
 from handmade import __version__
 from handmade.card import model_card
-from handmade.core import Batch, Score, System, asks_of
+from handmade.core import Batch, Judge, Score, System, asks_of
 from handmade.data.loader import Loader
 from handmade.data.source import Dataset, open_data
 from handmade.data.specs import Spec, spec_from_json, spec_to_json
@@ -270,17 +270,27 @@ def held_out(recipe: Recipe, items: int, like: Spec | None = None) -> Batch:
     return dataset.batch(torch.arange(min(items, len(dataset))), torch.Generator().manual_seed(0))
 
 
-def judge_of(recipe: Recipe, device: torch.device) -> Callable[[Tensor], Tensor] | None:
-    """The network whose features judge this recipe's pictures, as a function of pictures; None where it names none."""
-    if recipe.judge is None:
-        return None
-    judge: Any = load(recipe.judge).to(device)
+class Eyes:
+    """A trained network that looks at pictures for others, a few hundred at a time, without learning (`core.Judge`)."""
+
+    def __init__(self, network: Any, device: torch.device):
+        self.network, self.device, self.labels = network, device, network.data.labels
 
     @torch.no_grad()
-    def see(pixels: Tensor) -> Tensor:
-        return torch.cat([judge.features(part.to(device)) for part in pixels.split(250)])
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, D) features."""
+        return torch.cat([self.network.features(part.to(self.device)) for part in pixels.split(250)])
 
-    return see
+    @torch.no_grad()
+    def odds(self, pixels: Tensor) -> dict[str, Tensor]:
+        """(N, C, H, W) -> for each attribute (N, V) probabilities."""
+        parts = [self.network.probabilities(part.to(self.device)) for part in pixels.split(250)]
+        return {name: torch.cat(columns) for name, columns in zip(self.labels, zip(*parts, strict=True), strict=True)}
+
+
+def judge_of(recipe: Recipe, device: torch.device) -> Judge | None:
+    """The network whose eyes judge this recipe's pictures; None where it names none."""
+    return None if recipe.judge is None else Eyes(load(recipe.judge).to(device), device)
 
 
 def load(run: str | Path | Run, at: str | None = None, device: str = "cpu") -> System:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from handmade.asks import Ask, Range, describe
 
-__all__ = ["Ask", "Batch", "Dice", "Range", "Schedule", "Score", "System", "Turn", "ask", "asks_of", "seeded"]
+__all__ = ["Ask", "Batch", "Dice", "Judge", "Range", "Schedule", "Score", "System", "Turn", "ask", "asks_of", "seeded"]
 
 Batch = Any  # a tensor, or a (named) tuple or dict of tensors; the engine moves it to the device
 Schedule = Callable[[float], float]  # progress of the run in 0..1 -> factor on the learning rate
@@ -41,6 +41,20 @@ class Score(NamedTuple):
     floor: float | None = None  # the same number for real data against real data: nobody can be better
     low: float | None = None  # 95 % interval of `value`
     high: float | None = None
+
+
+class Judge(Protocol):
+    """A trained network, named by the recipe, that looks at the pictures which another system makes."""
+
+    labels: Mapping[str, tuple[str, ...]]  # the attributes it can name, and their values
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """(N, C, H, W) pictures in [-1, 1] -> (N, D) features."""
+        ...
+
+    def odds(self, pixels: Tensor) -> Mapping[str, Tensor]:
+        """(N, C, H, W) pictures in [-1, 1] -> for each attribute (N, V) probabilities of its values."""
+        ...
 
 
 class Dice:

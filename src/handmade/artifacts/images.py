@@ -31,6 +31,7 @@ class Images(Artifact):
     pixels: Tensor
     columns: int | None = None  # of the sheet; None: as square as the number allows
     titles: tuple[str, ...] = ()  # one per picture, drawn under it on the sheet
+    names: tuple[str, ...] = ()  # one file name per picture, ending in .png; none: 000000.png, 000001.png, ...
 
     def __post_init__(self) -> None:
         shape = tuple(self.pixels.shape)
@@ -40,6 +41,8 @@ class Images(Artifact):
             )
         if self.titles and len(self.titles) != shape[0]:
             raise UserError(f"{shape[0]} pictures cannot have {len(self.titles)} titles: give one each, or none")
+        if self.names and len({*self.names}) != shape[0]:
+            raise UserError(f"{shape[0]} pictures cannot have {len({*self.names})} file names: give one each, or none")
         if self.columns is not None and self.columns < 1:
             raise UserError(f"a sheet needs at least one column, not {self.columns}")
         if self.pixels.isnan().any():
@@ -53,9 +56,9 @@ class Images(Artifact):
         return [Image.fromarray(array) for array in arrays]
 
     def items(self) -> Iterator[tuple[str, bytes]]:
-        """Yield `000000.png`, `000001.png`, ..."""
+        """Yield the pictures under their names, or as `000000.png`, `000001.png`, ..."""
         for index, picture in enumerate(self.pictures()):
-            name = f"{index:06d}.png"
+            name = self.names[index] if self.names else f"{index:06d}.png"
             yield name, png_bytes(picture, self.note(name, index))
 
     def picture(self) -> Image.Image:

@@ -7,14 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from handmade.data.cache import digest
-from handmade.data.specs import ImageBatch, ImageSpec
+from handmade.data.specs import ImageBatch, ImageSpec, value_code
 from handmade.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-YES, NO = {"yes", "true", "1", "1.0"}, {"no", "false", "0", "-1", "0.0", "-1.0"}
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,8 @@ def choose(
         name, equals, wanted = (word.strip() for word in part.partition("="))
         if not equals or name not in labels:
             raise UserError(f'where="{where}": no attribute "{name}"{did_you_mean(name, labels)}')
-        values = [_value(word.strip(), left[name], where) for word in wanted.split("|")]
+        known = left[name]
+        values = [known[value_code(word.strip(), known, f'where="{where}"')] for word in wanted.split("|")]
         left[name] = tuple(value for value in left[name] if value in values)
         column = list(labels).index(name)
         table = torch.tensor([left[name].index(value) if value in left[name] else -1 for value in labels[name]])
@@ -107,16 +106,6 @@ def choose(
     if len(rows) == 0:
         raise UserError(f'where="{where}" leaves no picture')
     return rows, new[rows], left
-
-
-def _value(word: str, values: Sequence[str], where: str) -> str:
-    """The value that a word of `where` means; 1, true and yes are one."""
-    if word in values:
-        return word
-    for same in (YES, NO):
-        if word.lower() in same and (found := [value for value in values if value.lower() in same]):
-            return found[0]
-    raise UserError(f'where="{where}": no value "{word}"{did_you_mean(word, values)}')
 
 
 def chosen(pictures: Pictures, where: str) -> Pictures:

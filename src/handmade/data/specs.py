@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from handmade.errors import Damaged
+from handmade.errors import Damaged, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +34,18 @@ class ImageSpec:
     size: int  # height and width in pixels
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # attribute -> its values, in code order
 
+    def codes(self, text: str) -> dict[str, int]:
+        """Read "glasses=yes, hair=black" -> {"glasses": 1, "hair": 0}; UserError for what is no label of these pictures."""
+        found: dict[str, int] = {}
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            name, equals, value = (word.strip() for word in part.partition("="))
+            if name not in self.labels:
+                raise UserError(f'label="{text}": no attribute "{name}"{did_you_mean(name, self.labels)}')
+            if not equals or name in found:
+                raise UserError(f'label="{text}": give {name} one value{did_you_mean("", self.labels[name])}')
+            found[name] = value_code(value, self.labels[name], f'label="{text}"')
+        return found
+
     def encode(self, raw: Tensor) -> Tensor:
         """(B, C, H, W) uint8 -> float32 in [-1, 1]."""
         return raw.float().div_(127.5).sub_(1.0)
@@ -41,6 +53,40 @@ class ImageSpec:
     def decode(self, pixels: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> uint8."""
         return pixels.float().add(1.0).mul(127.5).round().clamp(0, 255).byte()
+
+
+YES, NO = {"yes", "true", "1", "1.0"}, {"no", "false", "0", "-1", "0.0", "-1.0"}
+
+
+def value_code(word: str, values: Sequence[str], where: str) -> int:
+    """The place among `values` of the one that a word means; 1, true and yes are one. UserError naming the nearest."""
+    if word in values:
+        return list(values).index(word)
+    for same in (YES, NO):
+        if word.lower() in same and (found := [i for i, value in enumerate(values) if value.lower() in same]):
+            return found[0]
+    raise UserError(f'{where}: no value "{word}"{did_you_mean(word, values)}')
+
+
+class DomainsBatch(NamedTuple):
+    """Pictures of two kinds, unpaired; held-out ones may come with what they would be in the other kind."""
+
+    a: Tensor  # (B, C, H, W) float32 in [-1, 1]
+    b: Tensor  # (B, C, H, W) float32 in [-1, 1], unrelated to `a`
+    a_as_b: Tensor | None = None  # (B, C, H, W), the true partners of `a`, where they are known
+    b_as_a: Tensor | None = None  # (B, C, H, W), the true partners of `b`
+
+
+@dataclass(frozen=True)
+class DomainsSpec:
+    """Two kinds of square pictures: horses and zebras, blond and black hair."""
+
+    channels: int  # 1 grey, 3 colour
+    size: int  # height and width in pixels of the training pictures
+    names: tuple[str, str]  # of the two kinds, in words: ("blond", "black")
+    attribute: str = ""  # of which they are two values, where they are; "hair"
+
+    encode, decode = ImageSpec.encode, ImageSpec.decode
 
 
 @dataclass(frozen=True)
@@ -172,9 +218,10 @@ class PairSpec:
         return self._coder.name(token)
 
 
-Spec = ImageSpec | PointsSpec | NumbersSpec | TextSpec | PairSpec
+Spec = ImageSpec | DomainsSpec | PointsSpec | NumbersSpec | TextSpec | PairSpec
 _kinds: dict[str, type[Any]] = {
-    "images": ImageSpec, "points": PointsSpec, "numbers": NumbersSpec, "text": TextSpec, "pairs": PairSpec,
+    "images": ImageSpec, "domains": DomainsSpec, "points": PointsSpec, "numbers": NumbersSpec, "text": TextSpec,
+    "pairs": PairSpec,
 }  # fmt: skip
 
 

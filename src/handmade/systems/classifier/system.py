@@ -95,7 +95,7 @@ class Classifier(System):
         """Share of held-out labels named right: of all, then of each attribute or, with only one, of each class."""
         counts = torch.zeros_like(self.confusions)
         for pixels, labels in zip(held_out.pixels.split(256), held_out.labels.split(256), strict=True):
-            for a, odds in enumerate(self._probabilities(pixels)):
+            for a, odds in enumerate(self.probabilities(pixels)):
                 counts[a].index_put_((labels[:, a], odds.argmax(1)), counts.new_ones(len(labels)), accumulate=True)
         self.confusions.copy_(counts)  # kept with the weights, so that the ask can show it
         right, seen = counts.diagonal(dim1=1, dim2=2), counts.sum(2)  # (A, V) each
@@ -114,6 +114,10 @@ class Classifier(System):
         This is what makes a trained classifier a judge of pictures that other systems draw.
         """
         return torch.cat([self.trunk(self._adapted(part)) for part in pixels.split(256)])
+
+    def probabilities(self, pixels: Tensor) -> list[Tensor]:
+        """(B, C, H, W) pictures in [-1, 1], any size, grey or colour -> for each attribute (B, V)."""
+        return [part.softmax(1) for part in self.heads(self.trunk(self._adapted(pixels))).split(self.sizes, dim=1)]
 
     @ask
     def classify(self, path: Path = Path("picture.png")) -> Text:
@@ -146,17 +150,13 @@ class Classifier(System):
             raw = torch.from_numpy(decode(content, self.data.size, self.data.channels).copy())
         except Damaged as error:
             return str(error)
-        odds = self._probabilities(self.data.encode(raw[None]).to(self.confusions.device))
+        odds = self.probabilities(self.data.encode(raw[None]).to(self.confusions.device))
         likeliest = 1 if len(odds) > 1 else min(3, self.sizes[0])
         words = []
         for (attribute, values), shares in zip(self.data.labels.items(), odds, strict=True):
             for share, value in zip(*(found.tolist() for found in shares[0].topk(likeliest)), strict=True):
                 words.append(f"{f'{attribute} ' * (len(odds) > 1)}{values[value]} {100 * share:.0f} %")
         return ", ".join(words)
-
-    def _probabilities(self, pixels: Tensor) -> list[Tensor]:
-        """(B, C, H, W) -> for each attribute (B, V)."""
-        return [part.softmax(1) for part in self.heads(self.trunk(self._adapted(pixels))).split(self.sizes, dim=1)]
 
     def _shifted(self, pixels: Tensor) -> Tensor:
         """Move each picture by up to `shift` pixels; its edge fills the gap."""
