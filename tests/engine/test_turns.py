@@ -1,5 +1,8 @@
 """One step of the game: who moves, on which gradient, with which random numbers."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -122,3 +125,30 @@ def test_parts_of_dice_are_the_whole_throw_cut(draw, parts):
 
 def test_dice_are_thrown_anew_in_every_step():
     assert not torch.equal(Dice(1).normal(4), Dice(2).normal(4))
+
+
+def test_a_step_does_not_load_the_compiler():
+    code = """
+import sys, torch
+from torch import nn
+from handmade.core import System, Turn
+from handmade.engine.devices import World
+from handmade.engine.turns import Table, players_of
+
+class Fit(System):
+    def __init__(self):
+        super().__init__(None, None)
+        self.net = nn.Linear(1, 1)
+    def optimizers(self):
+        return {"net": torch.optim.AdamW(self.net.parameters())}
+    def objective(self, x):
+        yield Turn("net", self.net(x).square().mean())
+
+system = Fit()
+before = system.net.weight.item()
+list(Table(system, players_of(system), World()).play([torch.ones(2, 1)], seed=0))
+assert system.net.weight.item() != before
+print("torch._dynamo" in sys.modules)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.strip() == "False", "loading it takes a second, which every run would wait for its first step"

@@ -9,6 +9,7 @@ until the objectives end
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,13 @@ class Player:
     def __post_init__(self) -> None:
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self._step = inspect.unwrap(type(self.optimizer).step)  # what is wrapped round it loads torch's compiler
+
+    def move(self) -> None:
+        """Let the optimizer step by the gradients that are there, and forget them."""
+        with torch.no_grad():
+            self._step(self.optimizer)
+        self.optimizer.zero_grad(set_to_none=True)
 
     def set_progress(self, progress: float) -> None:
         """Set the learning rates for this point of the run, 0..1."""
@@ -46,11 +54,20 @@ class Player:
 
 def players_of(system: System) -> dict[str, Player]:
     """The players by name, as the system's optimizers() names them."""
+    _leave_compiler_out()
     players = {}
     for name, made in system.optimizers().items():
         optimizer, schedule = made if isinstance(made, tuple) else (made, constant)
         players[name] = Player(name, optimizer, schedule)
     return players
+
+
+def _leave_compiler_out() -> None:
+    """Keep an optimizer's first call from loading torch's compiler (a second), only to be told what not to compile."""
+    for method in vars(Optimizer).values():
+        plain = getattr(method, "__wrapped__", None)
+        if plain is not None:  # where torch remembers what to call while nothing is compiled
+            setattr(plain, "__dynamo_disable", plain)
 
 
 class Table:
@@ -105,8 +122,7 @@ class Table:
             self.world.average([p.grad for p in player.parameters if p.grad is not None])
         if self.clip is not None:
             torch.nn.utils.clip_grad_norm_(player.parameters, self.clip)
-        player.optimizer.step()
-        player.optimizer.zero_grad(set_to_none=True)
+        player.move()
 
 
 def _mean(turns: list[Turn]) -> Turn:
