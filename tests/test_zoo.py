@@ -9,7 +9,7 @@ import pytest
 from handmade import api
 from handmade.engine import checkpoint
 from handmade.engine.run import Run
-from handmade.registry import ZOO, find_recipe, zoo
+from handmade.registry import ZOO, find_recipe, find_room, zoo
 
 SHIPPED = ["classifier/faces", "dcgan/faces", "image_gan/digits", "numbers_gan/fives", "shapes_gan/exponential"]
 
@@ -18,10 +18,15 @@ def test_the_promised_runs_ship():
     assert set(SHIPPED) <= set(zoo())
 
 
+def test_the_zoo_is_small():
+    assert sum(path.stat().st_size for path in ZOO.rglob("*") if path.is_file()) <= 60 * 2**20
+
+
 @pytest.mark.parametrize("name", zoo())
 def test_a_shipped_run_is_small_and_holds_nothing_but_data(name):
     files = [path for path in (ZOO / name).rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 4 * 2**20
+    makes = find_room(name.split("/")[0]).system["makes"]
+    assert sum(path.stat().st_size for path in files) <= (10 if makes == "text" else 4) * 2**20
     assert {path.suffix for path in files} <= {".toml", ".json", ".jsonl", ".md", ".safetensors", ""}
 
 
