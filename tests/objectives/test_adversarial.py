@@ -8,7 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from handmade.objectives.adversarial import non_saturating_discriminator, non_saturating_generator, r1_penalty
+from handmade.objectives.adversarial import (
+    gradient_penalty,
+    non_saturating_discriminator,
+    non_saturating_generator,
+    r1_penalty,
+    wasserstein_critic,
+    wasserstein_generator,
+)
 
 
 def test_discriminator_loss_of_an_undecided_judge_is_two_log_two():
@@ -68,3 +75,51 @@ def test_r1_penalty_teaches_the_judge_to_be_flat():
     real = torch.zeros(3, 2, requires_grad=True)
     r1_penalty(judge(real), real).backward(inputs=list(judge.parameters()))
     torch.testing.assert_close(judge.weight.grad, judge.weight.detach())  # gradient of |w|^2 / 2 is w
+
+
+def test_wasserstein_losses_are_differences_of_means():
+    on_real, on_fake = torch.tensor([1.0, 3.0]), torch.tensor([[-2.0], [5.0], [0.0]])
+    assert wasserstein_critic(on_real, on_fake).item() == pytest.approx(1.0 - 2.0)
+    assert wasserstein_generator(on_fake).item() == pytest.approx(-1.0)
+    assert wasserstein_critic(on_real.bfloat16(), on_fake.bfloat16()).dtype == torch.float32
+
+
+def test_the_critic_of_slope_one_measures_by_how_far_a_cloud_was_moved():
+    """W1 of a cloud and the same moved by v is |v|; the best critic is the linear one of slope 1 along it."""
+    real = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    moved, critic = real + torch.tensor([3.0, 4.0]), torch.tensor([-0.6, -0.8])
+    assert -wasserstein_critic(real @ critic, moved @ critic).item() == pytest.approx(5.0, rel=1e-5)
+
+
+def test_gradient_penalty_of_a_linear_critic_is_what_its_weight_is_longer_than_one_squared():
+    mixed = torch.randn(5, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert gradient_penalty(mixed @ torch.tensor([3.0, -4.0]), mixed).item() == pytest.approx(16.0)
+    assert gradient_penalty(mixed @ torch.tensor([0.6, -0.8]), mixed).item() == pytest.approx(0.0, abs=1e-10)
+    assert gradient_penalty(mixed @ torch.tensor([0.3, -0.4]), mixed).item() == pytest.approx(0.25)
+
+
+def test_gradient_penalty_takes_the_slope_of_each_item_over_all_its_axes():
+    mixed = torch.zeros(2, 3, 4, 4, requires_grad=True)
+    steep = torch.tensor([1.0, 2.0]).view(2, 1, 1, 1)  # slopes of sqrt(48) and twice that
+    expected = ((48**0.5 - 1) ** 2 + (2 * 48**0.5 - 1) ** 2) / 2
+    assert gradient_penalty((steep * mixed).sum((1, 2, 3)), mixed).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_gradient_penalty_pulls_the_slope_to_one_from_both_sides():
+    for length, towards in ((2.0, 1.0), (0.5, -1.0)):
+        critic = nn.Linear(2, 1)
+        critic.weight.data = torch.tensor([[length, 0.0]])
+        mixed = torch.zeros(3, 2, requires_grad=True)
+        gradient_penalty(critic(mixed), mixed).backward(inputs=list(critic.parameters()))
+        assert critic.weight.grad is not None
+        torch.testing.assert_close(critic.weight.grad, torch.tensor([[2 * abs(length - 1) * towards, 0.0]]))
+
+
+def test_gradient_penalty_of_a_flat_critic_is_one_and_its_gradient_no_nan():
+    critic = nn.Linear(2, 1)
+    nn.init.zeros_(critic.weight)
+    mixed = torch.zeros(3, 2, requires_grad=True)
+    loss = gradient_penalty(critic(mixed), mixed)
+    loss.backward(inputs=list(critic.parameters()))
+    assert loss.item() == 1.0
+    assert critic.weight.grad is not None and critic.weight.grad.isfinite().all()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from handmade.errors import UserError
-from handmade.samplers.latents import first_latents, latents, spherical, square, walk
+from handmade.samplers.latents import first_latents, latents, seed_numbers, spherical, square, walk
 
 
 def test_a_larger_number_continues_the_same_series():
@@ -46,6 +46,7 @@ def test_a_square_has_its_corners_at_the_corners():
 
 
 def test_seeds_are_read_from_a_text():
+    assert seed_numbers("4, -9") == [4, -9]
     assert torch.equal(first_latents("4, 9", 10), torch.cat([latents(1, 10, 4), latents(1, 10, 9)]))
     with pytest.raises(UserError, match="whole numbers separated by commas"):
         first_latents("four", 10)

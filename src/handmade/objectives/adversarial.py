@@ -35,3 +35,30 @@ def r1_penalty(on_real: Tensor, real: Tensor) -> Tensor:
     """
     (slope,) = torch.autograd.grad(on_real.sum(), real, create_graph=True)  # (B, ...)
     return slope.float().square().flatten(1).sum(1).mean() / 2
+
+
+def wasserstein_critic(on_real: Tensor, on_fake: Tensor) -> Tensor:
+    """E[D(G(z))] - E[D(x)]: minus the largest gap that a critic of slope 1 can open, an estimate of the distance.
+
+    on_real, on_fake: scores of any shape, no logits. Arjovsky et al. 2017 (arXiv 1701.07875), equation 2.
+    """
+    return on_fake.float().mean() - on_real.float().mean()
+
+
+def wasserstein_generator(on_fake: Tensor) -> Tensor:
+    """-E[D(G(z))]: what the generator can do about the distance.
+
+    on_fake: scores of any shape. Arjovsky et al. 2017 (arXiv 1701.07875), algorithm 1.
+    """
+    return -on_fake.float().mean()
+
+
+def gradient_penalty(on_mixed: Tensor, mixed: Tensor) -> Tensor:
+    """E[(|grad D(m)| - 1)^2] on mixtures m of real and fake items: the best critic has slope 1 between the two.
+
+    on_mixed: scores (B, ...) made from `mixed`, one item's scores from that item alone
+    mixed: (B, ...) with `requires_grad`
+    Gulrajani et al. 2017 (arXiv 1704.00028), equation 3; multiply by lambda.
+    """
+    (slope,) = torch.autograd.grad(on_mixed.sum(), mixed, create_graph=True)  # (B, ...)
+    return (slope.float().flatten(1).norm(dim=1) - 1).square().mean()

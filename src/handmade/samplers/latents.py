@@ -22,13 +22,17 @@ def latents(n: int, length: int, seed: int) -> Tensor:
     return torch.stack([torch.randn(length, generator=generator) for _ in range(n)])
 
 
-def first_latents(seeds: str, length: int) -> Tensor:
-    """The first latent of each seed in a text such as "0,1,2", (K, length); UserError for anything else."""
+def seed_numbers(seeds: str) -> list[int]:
+    """The seeds in a text such as "0,1,2"; UserError for anything else."""
     try:
-        numbers = [int(seed) for seed in seeds.split(",")]
+        return [int(seed) for seed in seeds.split(",")]
     except ValueError:
         raise UserError(f'seeds must be whole numbers separated by commas, such as "0,1,2,3", not "{seeds}"') from None
-    return torch.cat([latents(1, length, seed) for seed in numbers])
+
+
+def first_latents(seeds: str, length: int) -> Tensor:
+    """The first latent of each seed in a text such as "0,1,2", (K, length); UserError for anything else."""
+    return torch.cat([latents(1, length, seed) for seed in seed_numbers(seeds)])
 
 
 def spherical(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
