@@ -1,4 +1,4 @@
-"""`data list | prepare | show`: which data sets there are, whose they are, and how to get them."""
+"""`data list | prepare | show | doubt`: which data sets there are, whose they are, how to get them, which labels to mend."""
 
 from __future__ import annotations
 
@@ -16,24 +16,43 @@ OPENING = 300  # characters of a text that are shown
 
 def data_(parser: Parser, arguments: list[str]) -> int:
     """Hand over to the verb."""
-    parser.add_argument("verb", metavar="list|prepare|show")
-    parser.add_argument("name", nargs="?", metavar="NAME|PATH", help="a data set, or for `show` your own folder")
+    parser.add_argument("verb", metavar="list|prepare|show|doubt")
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME|PATH", help="a data set, or for `show` and `doubt` your own folder"
+    )
     parser.add_argument("--text", help="for `show`: how this text becomes tokens, step by step; with options such as "
                                        "--codec bpe")  # fmt: skip
+    parser.add_argument("--attribute", help="for `doubt`: the label to look at; for `show`: two kinds, such as "
+                                            "Blond_Hair=1|0")  # fmt: skip
+    parser.add_argument("--out", type=Path, help="for `doubt`: the table to write (doubts.csv)")
+    parser.add_argument("--most", type=int, help="for `doubt`: how many labels to list (200)")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     wanted, rest = parser.parse_known_args(arguments)
-    verbs: dict[str, Any] = {"list": _list, "prepare": _prepare, "show": _show}
+    verbs: dict[str, Any] = {"list": _list, "prepare": _prepare, "show": _show, "doubt": _doubt}
     if wanted.verb not in verbs:
         raise UserError(f'data has no verb "{wanted.verb}"{did_you_mean(wanted.verb, verbs)}')
     if wanted.verb != "list" and wanted.name is None:
         raise UserError(f"data {wanted.verb} needs a name ({', '.join(sources())})")
+    _refuse(wanted, rest)
     if wanted.verb == "show":
-        _show(wanted.name, _options(rest), wanted.text, wanted.json)
-        return 0
-    if rest or wanted.text is not None:
-        raise UserError(f"data {wanted.verb} does not know {rest[0] if rest else '--text'}; see `handmade data --help`")
-    verbs[wanted.verb](wanted.name, wanted.json)
+        options = _options(rest) | ({} if wanted.attribute is None else {"attribute": wanted.attribute})
+        _show(wanted.name, options, wanted.text, wanted.json)
+    elif wanted.verb == "doubt":
+        _doubt(wanted, _options(rest))
+    else:
+        verbs[wanted.verb](wanted.name, wanted.json)
     return 0
+
+
+def _refuse(wanted: Any, rest: Sequence[str]) -> None:
+    """Raise UserError for a word that belongs to another verb."""
+    fits = {"text": ("show",), "attribute": ("show", "doubt"), "out": ("doubt",), "most": ("doubt",)}
+    strange = [
+        f"--{name}" for name, verbs in fits.items() if getattr(wanted, name) is not None and wanted.verb not in verbs
+    ]
+    strange += [] if wanted.verb in ("show", "doubt") else rest
+    if strange:
+        raise UserError(f"data {wanted.verb} does not know {strange[0]}; see `handmade data --help`")
 
 
 def _options(words: Sequence[str]) -> dict[str, str]:
@@ -67,7 +86,7 @@ def _prepare(name: str, as_json: bool) -> None:
 def _show(name: str, options: dict[str, str], text: str | None, as_json: bool) -> None:
     """One data set with its options, what was recognised in files of the user's, or how a text becomes tokens."""
     if name not in sources() and Path(name).exists():
-        kind = kind_of(Path(name))
+        kind = "domains" if "attribute" in options else kind_of(Path(name))
         table = {"path": name, **({} if kind == "images" else {"kind": kind}), **options}
     else:
         kind, table = find_source(name).kind, {"source": name, **options}
@@ -77,6 +96,37 @@ def _show(name: str, options: dict[str, str], text: str | None, as_json: bool) -
         _own(table, as_json)
     else:
         _named(find_source(name), table, as_json)
+
+
+def _doubt(wanted: Any, options: dict[str, str]) -> None:
+    """Write a table of the labels that a probe disbelieves, and a sheet of their pictures."""
+    if wanted.attribute is None:
+        raise UserError("data doubt needs --attribute NAME: `handmade data show PATH` tells which labels there are")
+    if unknown := options.keys() - {"where", "corrections"}:
+        raise UserError(
+            f"data doubt does not know --{min(unknown)} (--attribute, --out, --most, --where, --corrections)"
+        )
+    if wanted.most is not None and wanted.most < 1:
+        raise UserError(f"--most must be 1 or more, not {wanted.most}")
+    table = wanted.out or Path("doubts.csv")
+    for file in (table, table.with_suffix(".png")):  # before the work, not after it
+        if file.exists():
+            raise UserError(f"{file} exists, and may hold work of yours: choose another --out")
+    from handmade.doubt import find_doubts
+
+    with talking() as progress:
+        found = find_doubts(wanted.name, wanted.attribute, wanted.most or 200, progress=progress, **options)
+    sheet = found.save(table)
+    if wanted.json:
+        told = {"judged": found.judged, "agreed": found.agreed, "doubted": [doubt._asdict() for doubt in found.doubted]}
+        print(json.dumps({**told, "table": str(table), "sheet": str(sheet) if sheet else None}, indent=1))
+        return
+    share = 100 * found.agreed / found.judged
+    print(
+        f"{found.judged:,} pictures judged by probes that never saw them; they agree with {share:.1f} % of the labels"
+    )
+    print(f"{table}: the {len(found.doubted):,} most doubted labels" + (f"; {sheet}: their pictures" if sheet else ""))
+    print(f"fill in the column correction ({', '.join(found.values)}), then train with --data.corrections {table}")
 
 
 def _work(table: dict[str, Any], kind: str, text: str, as_json: bool) -> None:
@@ -103,7 +153,9 @@ def _own(table: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"items": len(dataset), "spec": repr(spec), "report": str(report)}, indent=1))
     else:
-        what = {"images": "pictures", "text": "windows"}.get(table.get("kind", "images"), "items")
+        what = {"images": "pictures", "domains": "pictures of each kind", "text": "windows"}.get(
+            table.get("kind", "images"), "items"
+        )
         print(f"{len(dataset):,} training {what}; {spec}\n{report}")
 
 

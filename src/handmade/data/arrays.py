@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from handmade.data.idx import read_idx
 from handmade.data.layouts import Listing
-from handmade.data.tables import Table, attributes, captions
+from handmade.data.tables import CAPTIONS, Table, attributes, captions, unfit
 from handmade.data.tree import Tree, naming
 from handmade.errors import Damaged, UserError
 
@@ -89,12 +89,18 @@ def read_parquet(tree: Tree, files: Sequence[str]) -> Listing:
         columns = {}
         for name in table.column_names:
             values = table.column(name).to_pylist() if name != column else []
-            if values and all(isinstance(value, str | int | float) for value in values):
-                columns[name] = [
-                    names[name][v] if name in names and 0 <= v < len(names[name]) else str(v) for v in values
-                ]
+            kinds = str | int | float if name in CAPTIONS else str | int | float | None  # a missing label is told of
+            if values and all(isinstance(value, kinds) for value in values):
+                columns[name] = [_word(value, names.get(name, ())) for value in values]
         parts.append((file, pictures, Table(columns)))
     return _joined("rows of a parquet table", parts)
+
+
+def _word(value: str | int | float | None, names: Sequence[str]) -> str:
+    """A cell as text: a label code by its name, nothing as nothing."""
+    if isinstance(value, int) and 0 <= value < len(names):
+        return names[value]
+    return "" if value is None else str(value)
 
 
 def _joined(layout: str, parts: Sequence[tuple[str, Any, Table]]) -> Listing:
@@ -110,6 +116,7 @@ def _joined(layout: str, parts: Sequence[tuple[str, Any, Table]]) -> Listing:
         labels=attributes(table),
         words=captions(table),
         splits=splits if len(set(splits)) == 2 else (),
+        unfit=unfit(table, [f"{file}[{row}]" for file, _, row in where]),
     )
 
 

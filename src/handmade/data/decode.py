@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,16 @@ def decode(content: bytes, size: int, channels: int) -> np.ndarray:
     Raises Damaged with the reason for what is no picture, is broken, or is larger than our limits. Of an animation the
     first frame is taken.
     """
+    return _opened(content, lambda picture: square(picture, size, channels), 2 * size)
+
+
+def whole(content: bytes, channels: int) -> np.ndarray:
+    """A picture file -> (channels, H, W) uint8 in its own size: turned upright, on white. Raises Damaged like `decode`."""
+    return _opened(content, lambda picture: _pixels(_plain(picture, channels)))
+
+
+def _opened(content: bytes, take: Callable[[Image], np.ndarray], least: int | None = None) -> np.ndarray:
+    """What `take` makes of the upright picture in a file; a large JPEG is decoded smaller, but not below `least`."""
     from PIL import Image, ImageOps
 
     if len(content) > MOST_BYTES:
@@ -47,10 +57,10 @@ def decode(content: bytes, size: int, channels: int) -> np.ndarray:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 raise Damaged(_too_large(f"{picture.width} x {picture.height} pixels"))
-            if picture.format == "JPEG":
-                picture.draft(None, (2 * size, 2 * size))  # decode at a fraction: never below twice what is needed
+            if picture.format == "JPEG" and least is not None:
+                picture.draft(None, (least, least))  # decode at a fraction: never below twice what is needed
             picture.load()
-            return square(ImageOps.exif_transpose(picture), size, channels)
+            return take(ImageOps.exif_transpose(picture))
     except Damaged:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -67,17 +77,28 @@ def _too_large(what: str) -> str:
 
 def square(picture: Image, size: int, channels: int) -> np.ndarray:
     """Crop the middle square and resize it with a Lanczos filter, (channels, size, size) uint8."""
-    import numpy as np
     from PIL import Image
 
-    picture = _opaque(picture).convert("RGB" if channels == 3 else "L")
+    picture = _plain(picture, channels)
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     picture = picture.crop((left, top, left + side, top + side))
     if side != size:
         picture = picture.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return _pixels(picture)
+
+
+def _pixels(picture: Image) -> np.ndarray:
+    """(C, H, W) uint8."""
+    import numpy as np
+
     pixels = np.asarray(picture)
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _plain(picture: Image, channels: int) -> Image:
+    """In colour or grey, opaque."""
+    return _opaque(picture).convert("RGB" if channels == 3 else "L")
 
 
 def _opaque(picture: Image) -> Image:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b, sha256
 from pathlib import Path
 from shutil import rmtree
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from handmade.asks import Range
 from handmade.data.cache import cache_folder, digest, store
 from handmade.data.decode import decode, quiet_decoder, square
+from handmade.data.doubts import read_corrections
 from handmade.data.layouts import Listing, order_of, recognise
 from handmade.data.pictures import Pictures, Report, chosen
 from handmade.data.source import Dataset, DataSource, Progress, Wanted
@@ -29,7 +30,7 @@ from handmade.errors import Damaged, UserError
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = 1  # of what is kept in the cache
+VERSION = 2  # of what is kept in the cache
 MOST_BROKEN = 0.2  # a larger share is a mistake of ours or yours, not bad luck
 MOST_MEMORY = 16 << 30  # bytes of decoded pictures
 HELD_OUT = 10  # one picture in so many is never trained on, where the folder itself names no test pictures
@@ -42,7 +43,7 @@ class Decoded:
 
     pixels: np.ndarray  # (N, C, size, size) uint8
     codes: np.ndarray  # (N, A) int64
-    about: dict[str, Any]  # layout, names, labels, words, splits, broken, notes, fingerprint
+    about: dict[str, Any]  # layout, names, labels, words, splits, broken, notes, unfit, fingerprint
 
 
 def open_images(
@@ -52,6 +53,7 @@ def open_images(
     channels: Literal[1, 3] = 3,
     flip: bool = False,
     where: str = "",
+    corrections: str = "",
 ) -> tuple[Dataset, ImageSpec]:
     """Read the pictures of a folder, .zip, .npz, .parquet or IDX file; `dataset.report` says what was found.
 
@@ -60,30 +62,50 @@ def open_images(
     channels: 3 for colour, 1 for grey
     flip: mirror half of the training pictures, at random
     where: keep only some of them, such as Blond_Hair=1, class=cat|dog
+    corrections: a table of mended labels, as `handmade data doubt` writes it
     """
     import torch
 
-    decoded = _decoded(Path(path).expanduser(), size, channels, wanted.progress)
-    about = decoded.about
-    everything = Pictures(
-        pixels=torch.from_numpy(decoded.pixels),
-        codes=torch.from_numpy(decoded.codes),
-        spec=ImageSpec(channels, size, {name: tuple(values) for name, values in about["labels"].items()}),
-        fingerprint=digest(about["fingerprint"], wanted.split, flip),
-        flip=flip and wanted.split == "train",
-        words=about["words"],
-        names=about["names"],
-        report=Report(about["layout"], len(about["names"]), tuple(map(tuple, about["broken"])), tuple(about["notes"])),
-    )
-    kept = chosen(everything, where)
-    given = dict(zip(about["names"], about["splits"], strict=True)) if about["splits"] else {}
-    mine = [split == wanted.split for split in _splits(kept.names, given)]
+    everything, given = read_pictures(path, size, channels, wanted.progress, corrections)
+    name = digest(everything.fingerprint, wanted.split, flip)
+    kept = chosen(replace(everything, flip=flip and wanted.split == "train", fingerprint=name), where)
+    mine = [split == wanted.split for split in splits_of(kept.names, given)]
     if len(mine) > 1:  # of a single picture there is nothing to hold out
         kept = kept.take(torch.tensor(mine).nonzero().squeeze(1))
     return kept, kept.spec
 
 
-def _splits(names: Sequence[str], given: Mapping[str, str]) -> list[str]:
+def read_pictures(
+    path: str, size: int, channels: int, progress: Progress, corrections: str = ""
+) -> tuple[Pictures, dict[str, str]]:
+    """All pictures of a path with their mended labels, and file name -> split where the folder itself names them."""
+    import torch
+
+    decoded = _decoded(Path(path).expanduser(), size, channels, progress)
+    about = decoded.about
+    labels = {name: tuple(values) for name, values in about["labels"].items()}
+    codes = torch.from_numpy(decoded.codes)
+    notes, mended = tuple(about["notes"]), []
+    if corrections:
+        mended = read_corrections(Path(corrections).expanduser(), about["names"], labels)
+        codes = codes.clone()
+        for row, column, code in mended:
+            codes[row, column] = code
+        notes += (f"labels corrected by {corrections}: {len(mended):,}",)
+    broken = tuple((name, reason) for name, reason in about["broken"])
+    pictures = Pictures(
+        pixels=torch.from_numpy(decoded.pixels),
+        codes=codes,
+        spec=ImageSpec(channels, size, labels),
+        fingerprint=digest(about["fingerprint"], sorted(mended)) if mended else about["fingerprint"],
+        words=about["words"],
+        names=about["names"],
+        report=Report(about["layout"], len(about["names"]), broken, notes, about["unfit"]),
+    )
+    return pictures, dict(zip(about["names"], about["splits"], strict=True)) if about["splits"] else {}
+
+
+def splits_of(names: Sequence[str], given: Mapping[str, str]) -> list[str]:
     """The split of each picture that is left: the folder's own, or where it has none, some are held out."""
     splits = [given[name] for name in names] if given else []
     return splits if len(set(splits)) == 2 else hold_out(names)
@@ -160,6 +182,7 @@ def _described(listing: Listing, good: Sequence[int], broken: Sequence[tuple[str
         "splits": [listing.splits[index] for index in good] if listing.splits else [],
         "broken": list(broken),
         "notes": list(listing.notes),
+        "unfit": listing.unfit,
         "fingerprint": content.hexdigest(),
     }
     return Decoded(pixels, codes, about)

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from handmade.data.decode import ENDINGS, MOST_BYTES, decode, quiet_decoder
+from handmade.data.decode import ENDINGS, MOST_BYTES, decode, quiet_decoder, whole
 from handmade.data.tree import naming, open_tree
 from handmade.errors import Damaged, UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@contextmanager
+def usable(name: str) -> Iterator[None]:
+    """Turn what is wrong with a file into a UserError that names it."""
+    try:
+        yield
+    except Damaged as error:
+        raise UserError(f"{name} cannot be used: {error}") from None
 
 
 def given_files(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -28,6 +38,19 @@ def given_files(path: Path) -> Iterator[tuple[str, bytes]]:
         yield name, content
 
 
+def given_pictures(path: Path, channels: int) -> Iterator[tuple[str, Tensor]]:
+    """The name and the pixels (channels, H, W) uint8 of each picture in its own size, one at a time.
+
+    Raises UserError naming the first that is broken, or is no picture: nothing is dropped in silence.
+    """
+    import torch
+
+    for name, content in given_files(path):
+        with quiet_decoder(), usable(name):
+            pixels = whole(content, channels)
+        yield name, torch.from_numpy(pixels.copy())
+
+
 def given_squares(path: Path, size: int, channels: int) -> tuple[list[str], Tensor]:
     """The names of the pictures, and their middle squares (N, channels, size, size) uint8.
 
@@ -39,9 +62,7 @@ def given_squares(path: Path, size: int, channels: int) -> tuple[list[str], Tens
     names, squares = [], []
     with quiet_decoder():
         for name, content in given_files(path):
-            try:
+            with usable(name):
                 squares.append(decode(content, size, channels))
-            except Damaged as error:
-                raise UserError(f"{name} cannot be used: {error}") from None
             names.append(name)
     return names, torch.from_numpy(np.stack(squares))

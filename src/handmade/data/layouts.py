@@ -13,7 +13,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from handmade.data.decode import ENDINGS, MOST_BYTES
-from handmade.data.tables import Table, attributes, captions, files_of, partition, read_table
+from handmade.data.doubts import is_doubts
+from handmade.data.tables import Table, attributes, captions, files_of, partition, read_table, unfit
 from handmade.data.tree import Tree
 from handmade.errors import UserError
 
@@ -35,6 +36,7 @@ class Listing:
     words: Sequence[str] = ()  # a caption per picture, or none
     splits: Sequence[str] = ()  # "train" or "test" per picture, or none: then some are held out
     notes: tuple[str, ...] = ()
+    unfit: dict[str, str] = field(default_factory=dict)  # attribute that cannot be used -> why
 
 
 def recognise(tree: Tree) -> Listing:
@@ -122,6 +124,7 @@ def _metadata(tree: Tree) -> Listing | None:
         words=captions(joined),
         splits=_splits(names)[0],
         notes=_left_out(tree, names),
+        unfit=unfit(joined, names),
     )
 
 
@@ -131,6 +134,8 @@ def _attribute_table(tree: Tree) -> Listing | None:
     best: tuple[int, int, str, Table, dict[int, str]] | None = None
     for name in tree.named(".csv", ".txt", ".tsv") if pictures else ():
         table = read_table(tree, name)
+        if is_doubts(table.columns):  # about labels, not labels
+            continue
         rows = files_of(table, pictures)
         count = len(attributes(table.take(rows))) + bool(captions(table))
         if rows and count and (best is None or (count, len(rows)) > best[:2]) and "partition" not in name:
@@ -147,6 +152,7 @@ def _attribute_table(tree: Tree) -> Listing | None:
         words=captions(table),
         splits=partition(tree, names),
         notes=_left_out(tree, names),
+        unfit=unfit(table, names),
     )
 
 

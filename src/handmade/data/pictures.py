@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from handmade.data.cache import digest
@@ -23,12 +24,15 @@ class Report:
     count: int  # pictures that can be used
     broken: tuple[tuple[str, str], ...] = ()  # name and reason of each picture that cannot
     notes: tuple[str, ...] = ()
+    unfit: Mapping[str, str] = field(default_factory=dict)  # attribute that cannot be used -> why
 
     def lines(self, most: int = 5) -> list[str]:
         """The report in plain lines, naming at most so many broken pictures."""
         named = [f"broken: {name}: {reason}" for name, reason in self.broken[:most]]
         more = [f"and {len(self.broken) - most} more broken pictures"] if len(self.broken) > most else []
-        return [f"{self.layout}: {self.count:,} pictures, {len(self.broken)} broken", *named, *more, *self.notes]
+        unfit = [f"no label: {name}: {reason}" for name, reason in self.unfit.items()]
+        head = f"{self.layout}: {self.count:,} pictures, {len(self.broken)} broken"
+        return [head, *named, *more, *unfit, *self.notes]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -80,8 +84,18 @@ class Pictures:
         )
 
 
+def check_attribute(
+    name: str, labels: Mapping[str, Sequence[str]], where: str, unfit: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Raise UserError where pictures have no such attribute, or one that cannot be used."""
+    if name in unfit:
+        raise UserError(f"{where}: {name} cannot be used: {unfit[name]}; give every picture its value")
+    if name not in labels:
+        raise UserError(f'{where}: no attribute "{name}"{did_you_mean(name, labels)}')
+
+
 def choose(
-    labels: Mapping[str, Sequence[str]], codes: Tensor, where: str
+    labels: Mapping[str, Sequence[str]], codes: Tensor, where: str, unfit: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[Tensor, Tensor, dict[str, tuple[str, ...]]]:
     """Read `where` ("glasses=yes, hair=blond|black") and return the rows it keeps, their codes, and the labels left.
 
@@ -93,8 +107,7 @@ def choose(
     keep, left, new = torch.ones(len(codes), dtype=torch.bool), {k: tuple(v) for k, v in labels.items()}, codes.clone()
     for part in filter(None, (part.strip() for part in where.split(","))):
         name, equals, wanted = (word.strip() for word in part.partition("="))
-        if not equals or name not in labels:
-            raise UserError(f'where="{where}": no attribute "{name}"{did_you_mean(name, labels)}')
+        check_attribute(name if equals else "", labels, f'where="{where}"', unfit)
         known = left[name]
         values = [known[value_code(word.strip(), known, f'where="{where}"')] for word in wanted.split("|")]
         left[name] = tuple(value for value in left[name] if value in values)
@@ -112,7 +125,7 @@ def chosen(pictures: Pictures, where: str) -> Pictures:
     """The pictures that `where` keeps, with their spec and fingerprint; all of them where it is empty."""
     if not where.strip():
         return pictures
-    rows, codes, labels = choose(pictures.spec.labels, pictures.codes, where)
+    rows, codes, labels = choose(pictures.spec.labels, pictures.codes, where, pictures.report.unfit)
     spec = replace(pictures.spec, labels=labels)
     return replace(pictures.take(rows), codes=codes, spec=spec, fingerprint=digest(pictures.fingerprint, where))
 

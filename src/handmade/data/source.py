@@ -90,6 +90,7 @@ OWN = {  # kind of data -> module and name of the source that reads the user's o
     "images": ("handmade.data.folder", "OWN_PICTURES"),
     "text": ("handmade.data.own_text", "OWN_TEXT"),
     "pairs": ("handmade.data.own_pairs", "OWN_PAIRS"),
+    "domains": ("handmade.data.own_domains", "OWN_DOMAINS"),
 }
 
 
@@ -102,7 +103,7 @@ class DataSource:
     licence: str
     homepage: str
     note: str  # size in words
-    kind: Literal["images", "points", "numbers", "text", "pairs"]
+    kind: Literal["images", "domains", "points", "numbers", "text", "pairs"]
     build: Builder = field(repr=False)  # (wanted, **options) -> (dataset, spec)
     files: Mapping[str, str] = field(default_factory=dict)  # file name -> SHA-256 of its unpacked bytes
     mirrors: tuple[Mirror, ...] = ()  # where the files come from, in the order in which they are tried
@@ -169,18 +170,22 @@ def for_path(data: Mapping[str, Any], path: Path | str) -> dict[str, Any]:
         )
     kind = {} if source.kind == "images" else {"kind": source.kind}
     place = {"path": str(Path(path).expanduser().resolve()), **kind}
-    shared = {parameter.name for parameter in _named(place)[0].options.parameters} - {"path", "where"}
+    shared = {parameter.name for parameter in _named(place)[0].options.parameters} - {
+        "path", "where", "attribute",
+    }  # fmt: skip
     return {**place, **{key: value for key, value in check_data(data).items() if key in shared}}
 
 
 def kind_of(path: Path) -> str:
-    """What a user's folder or file holds, by the endings of its files: "images", "text" or "pairs"."""
+    """What a user's folder or file holds, by the names of its files: "images", "domains", "text" or "pairs"."""
     from handmade.data.tree import open_tree
 
     names = [entry.name.lower() for entry in open_tree(path).entries]
     if any(name.endswith((".tmx", ".tsv")) for name in names):
         return "pairs"
     pictures = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".npz", ".parquet", "ubyte", ".gz")
+    if {folder for name in names for folder in name.split("/")[:-1]} >= {"traina", "trainb"}:
+        return "domains"
     texts = any(name.endswith(".txt") for name in names)
     return "text" if texts and not any(name.endswith(pictures) for name in names) else "images"
 

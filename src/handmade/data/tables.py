@@ -68,6 +68,17 @@ def attributes(table: Table, leave: set[str] | None = None) -> dict[str, list[st
     return found
 
 
+def unfit(table: Table, names: Sequence[str]) -> dict[str, str]:
+    """The columns that would be labels if no row were empty, and which are: attribute -> what is missing, in words."""
+    found = {}
+    for name, values in table.columns.items():
+        empty = [row for row, value in enumerate(values) if value == ""]
+        full = [row for row, value in enumerate(values) if value != ""]
+        if empty and full and attributes(Table({name: [values[row] for row in full]})):
+            found[name] = f"{len(empty):,} of {len(values):,} rows are empty, the first for {names[empty[0]]}"
+    return found
+
+
 def captions(table: Table) -> list[str]:
     """The column of captions, or an empty list."""
     return next((list(table.columns[name]) for name in CAPTIONS if name in table.columns), [])

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from handmade.errors import DataMissing
@@ -119,11 +120,14 @@ def draw(seed: int, index: int, face: Mapping[str, str], size: int) -> np.ndarra
     return np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGB")).transpose(2, 0, 1)
 
 
-def draw_block(seed: int, first: int, count: int, size: int) -> np.ndarray:
-    """Faces `first`, `first` + 1, ..., (count, 3, size, size) uint8."""
+def draw_block(
+    seed: int, first: int, count: int, size: int, changed: Mapping[str, str] = MappingProxyType({})
+) -> np.ndarray:
+    """Faces `first`, `first` + 1, ..., with some attributes `changed` in all of them, (count, 3, size, size) uint8."""
     import numpy as np
 
-    return np.stack([draw(seed, index, attributes(seed, index), size) for index in range(first, first + count)])
+    faces = [(index, {**attributes(seed, index), **changed}) for index in range(first, first + count)]
+    return np.stack([draw(seed, index, face, size) for index, face in faces])
 
 
 @functools.cache
@@ -142,9 +146,11 @@ def _pick(values: Sequence[Item], seed: int, index: int, name: str) -> Item:
 
 
 def _work() -> None:
-    """Worker process: read one job per line (`seed first count size`), answer with the raw bytes of its pixels."""
+    """Worker process: read one job per line (`seed first count size [changed]`), answer with the bytes of its pixels."""
     for line in sys.stdin:
-        sys.stdout.buffer.write(draw_block(*map(int, line.split())).tobytes())
+        seed, first, count, size, changed = [*line.split(maxsplit=4), "{}"][:5]
+        block = draw_block(int(seed), int(first), int(count), int(size), json.loads(changed))
+        sys.stdout.buffer.write(block.tobytes())
         sys.stdout.buffer.flush()
 
 

@@ -6,20 +6,22 @@ missing. Drawn pictures are easier than photographs: never set their scores besi
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from handmade.asks import Range
 from handmade.data.cache import cache_folder, digest, load_arrays, store_arrays
 from handmade.data.pictures import Pictures, Report, chosen, in_channels
-from handmade.data.source import Dataset, DataSource, Wanted
+from handmade.data.source import Dataset, DataSource, Progress, Wanted
 from handmade.data.sources import _lorelei as lorelei
 from handmade.data.specs import ImageSpec
 from handmade.errors import HandmadeError, UserError, did_you_mean
@@ -90,7 +92,7 @@ def faces(
     numbers = range(first, first + count)
     drawn = [lorelei.attributes(seed, number) for number in numbers]
     codes = [[values.index(face[name]) for name, values in lorelei.LABELS.items()] for face in drawn]
-    pixels = in_channels(torch.from_numpy(_pixels(seed, first, count, size, wanted)), channels)
+    pixels = in_channels(torch.from_numpy(draw_faces(seed, first, count, size, wanted.progress)), channels)
     pictures = Faces(
         pixels=pixels,
         codes=torch.tensor(codes),
@@ -106,11 +108,17 @@ def faces(
     return kept, kept.spec
 
 
-def _pixels(seed: int, first: int, count: int, size: int, wanted: Wanted) -> np.ndarray:
-    """Faces from the cache, and those that are missing from the pen, (count, 3, size, size) uint8."""
+def draw_faces(
+    seed: int, first: int, count: int, size: int, progress: Progress, changed: Mapping[str, str] = MappingProxyType({})
+) -> np.ndarray:
+    """Faces from the cache, and those that are missing from the pen, (count, 3, size, size) uint8.
+
+    changed: attributes that all of them have, whatever they would have drawn: `{"hair": "blond"}`
+    """
     import numpy as np
 
-    folder = cache_folder() / "faces" / f"lorelei-{'-'.join(lorelei.versions())}-{size}px-seed{seed}"
+    change = "".join(f"-{name}={value}" for name, value in sorted(changed.items()))
+    folder = cache_folder() / "faces" / f"lorelei-{'-'.join(lorelei.versions())}-{size}px-seed{seed}{change}"
     pixels = np.empty((count, 3, size, size), np.uint8)
     missing = []
     for start in range(first, first + count, BLOCK):
@@ -120,19 +128,21 @@ def _pixels(seed: int, first: int, count: int, size: int, wanted: Wanted) -> np.
         else:
             missing.append(start)
     total = len(missing) * BLOCK
-    for done, (start, block) in enumerate(_drawn(missing, seed, size), start=1):
+    for done, (start, block) in enumerate(_drawn(missing, seed, size, changed), start=1):
         store_arrays(folder / f"{start:07d}.npz", {"pixels": block, "licence": np.array(SOURCE.licence)})
         pixels[start - first : start - first + BLOCK] = block[: first + count - start]
-        wanted.progress(done * BLOCK, total, "drawing faces")
+        progress(done * BLOCK, total, "drawing faces")
     return pixels
 
 
-def _drawn(starts: Sequence[int], seed: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
+def _drawn(
+    starts: Sequence[int], seed: int, size: int, changed: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[int, np.ndarray]]:
     """Draw blocks, here if there are few, else with one worker process per core."""
     workers = min(_cores(), len(starts) // 2)  # to start a worker costs as much as to draw two blocks
     if workers < 2:
         for start in starts:
-            yield start, lorelei.draw_block(seed, start, BLOCK, size)
+            yield start, lorelei.draw_block(seed, start, BLOCK, size, changed)
         return
     idle: SimpleQueue[Worker] = SimpleQueue()
     crew = [Worker() for _ in range(workers)]
@@ -142,7 +152,7 @@ def _drawn(starts: Sequence[int], seed: int, size: int) -> Iterator[tuple[int, n
     def draw(start: int) -> np.ndarray:
         worker = idle.get()
         try:
-            return worker.draw(seed, start, size)
+            return worker.draw(seed, start, size, changed)
         finally:
             idle.put(worker)
 
@@ -168,13 +178,14 @@ class Worker:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, roots))},
         )
 
-    def draw(self, seed: int, start: int, size: int) -> np.ndarray:
+    def draw(self, seed: int, start: int, size: int, changed: Mapping[str, str]) -> np.ndarray:
         """One block, (BLOCK, 3, size, size) uint8; HandmadeError with the worker's last words if it died."""
         import numpy as np
 
         process, count = self.process, BLOCK * 3 * size * size
         try:
-            process.stdin.write(f"{seed} {start} {BLOCK} {size}\n".encode())  # type: ignore[union-attr]
+            job = f"{seed} {start} {BLOCK} {size} {json.dumps(dict(changed))}\n"
+            process.stdin.write(job.encode())  # type: ignore[union-attr]
             process.stdin.flush()  # type: ignore[union-attr]
             raw = process.stdout.read(count)  # type: ignore[union-attr]
         except OSError:
