@@ -1,5 +1,6 @@
 """What systems make, the files it is saved in, and where it came from. Importing this loads no torch."""
 
+from handmade.artifacts.album import Album
 from handmade.artifacts.artifact import Artifact
 from handmade.artifacts.film import write_film
 from handmade.artifacts.images import Images, contact_sheet
@@ -10,6 +11,7 @@ from handmade.artifacts.table import Table
 from handmade.artifacts.text import Passages, Text
 
 __all__ = [
+    "Album",
     "Artifact",
     "Images",
     "Passages",

@@ -51,9 +51,7 @@ class Images(Artifact):
     def pictures(self) -> list[Image.Image]:
         """Each item as a Pillow picture, in its own mode."""
         levels = self.pixels.detach().float().add(1.0).mul(127.5).round().clamp(0, 255).byte().cpu()
-        grid = levels.permute(0, 2, 3, 1)  # (N, H, W, C)
-        arrays = (grid[..., 0] if grid.shape[-1] == 1 else grid).contiguous().numpy()
-        return [Image.fromarray(array) for array in arrays]
+        return [as_picture(item) for item in levels]
 
     def items(self) -> Iterator[tuple[str, bytes]]:
         """Yield the pictures under their names, or as `000000.png`, `000001.png`, ..."""
@@ -69,10 +67,20 @@ class Images(Artifact):
         """Show the first pictures, as many as fit side by side, under a line that counts them."""
         n, _, height, wide = self.pixels.shape
         count = f"{n} picture{'s' if n > 1 else ''}, {wide} x {height} pixels"
-        across = max(1, min(n, width // 20))
-        row = contact_sheet(self.pictures()[:across], across)
-        shown = terminal.blocks if (terminal.colour_wanted() if colour is None else colour) else terminal.shades
-        return f"{count}\n{shown(row, width)}"
+        return f"{count}\n{in_terminal(self.pictures()[: max(1, width // 20)], width, colour)}"
+
+
+def as_picture(levels: Tensor) -> Image.Image:
+    """(C, H, W) uint8 -> a Pillow picture, grey, colour or colour with transparency."""
+    grid = levels.movedim(0, 2)  # (H, W, C)
+    return Image.fromarray((grid[..., 0] if grid.shape[-1] == 1 else grid).contiguous().numpy())
+
+
+def in_terminal(pictures: Sequence[Image.Image], width: int, colour: bool | None) -> str:
+    """Show pictures of one size side by side in a terminal of `width` columns."""
+    row = contact_sheet(pictures, len(pictures))
+    shown = terminal.blocks if (terminal.colour_wanted() if colour is None else colour) else terminal.shades
+    return shown(row, width)
 
 
 def contact_sheet(
