@@ -1,0 +1,90 @@
+"""The way from pictures to noise, and what a network that walks it back may be asked for: pure functions.
+
+At time t in 0..1 a picture x has become  x_t = a_t x + s_t e  with noise e ~ N(0, 1) and a_t^2 + s_t^2 = 1 (variance
+preserving, Ho et al. 2020, arXiv 2006.11239, equation 4). Time is continuous, as in Kingma et al. 2021 (arXiv 2107.00630): a
+sampler may then stop at any times it likes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+FAINTEST = 1e-5  # least share of the picture in a^2 and of the noise in s^2, since guesses are divided by them
+
+Prediction = Literal["noise", "picture", "velocity"]
+
+
+class Levels(NamedTuple):
+    """How much of a noisy picture is picture, and how much is noise; broadcast over pictures."""
+
+    a: Tensor
+    s: Tensor
+
+
+Law = Callable[[Tensor], Levels]  # times (...) in 0..1 -> levels (...)
+
+
+def linear(t: Tensor) -> Levels:
+    """Noise added at a rate that grows evenly from 0.1 to 20: the DDPM's law in continuous time (Song et al. 2021, B.)."""
+    return _levels((-0.1 * t - 9.95 * t.square()).exp())
+
+
+def cosine(t: Tensor) -> Levels:
+    """a^2 falls like a squared cosine, which spends fewer steps on pictures that are all noise (Nichol & Dhariwal 2021)."""
+    start = 0.008
+    return _levels(
+        ((t + start) / (1 + start) * (math.pi / 2)).cos().square() / math.cos(start / (1 + start) * math.pi / 2) ** 2
+    )
+
+
+def _levels(kept: Tensor) -> Levels:
+    """a^2 -> a and s, a little away from both ends."""
+    kept = kept.clamp(FAINTEST, 1 - FAINTEST)
+    return Levels(kept.sqrt(), (1 - kept).sqrt())
+
+
+LAWS: dict[str, Law] = {"linear": linear, "cosine": cosine}
+
+
+def over(level: Tensor, x: Tensor) -> Tensor:
+    """(B,) or () -> a shape that broadcasts over pictures x (B, ...)."""
+    return level.view(-1, *[1] * (x.ndim - 1))
+
+
+def noisy(x: Tensor, e: Tensor, at: Levels) -> Tensor:
+    """x_t = a_t x + s_t e, all (B, ...)."""
+    return over(at.a, x) * x + over(at.s, x) * e
+
+
+def target(x: Tensor, e: Tensor, at: Levels, predict: Prediction) -> Tensor:
+    """What the network is asked for, (B, ...): the noise e, the picture x, or the velocity v = a e - s x.
+
+    v is what x_t turns into as t grows along its circle (Salimans & Ho 2022, arXiv 2202.00512): its size is the same at all
+    times, where the noise says nothing of the picture at the end, and the picture nothing at the start.
+    """
+    if predict == "noise":
+        return e
+    return x if predict == "picture" else over(at.a, x) * e - over(at.s, x) * x
+
+
+def picture_in(guess: Tensor, x_t: Tensor, at: Levels, predict: Prediction) -> Tensor:
+    """The picture that a guess of any kind amounts to, (B, ...): the inverse of `target` given x_t."""
+    a, s = over(at.a, x_t), over(at.s, x_t)
+    if predict == "noise":
+        return (x_t - s * guess) / a
+    return guess if predict == "picture" else a * x_t - s * guess
+
+
+def squared_error(guess: Tensor, wanted: Tensor) -> Tensor:
+    """E[|guess - wanted|^2] per number, a float32 scalar (Ho et al. 2020, equation 14: the simple loss)."""
+    return (guess.float() - wanted.float()).square().mean()
+
+
+def spread_times(u: Tensor) -> Tensor:
+    """(B,) uniform draws -> (B,) times in 0..1, one in each of B equal parts: a steadier loss (Kingma et al. 2021, I.1)."""
+    return (torch.arange(len(u), device=u.device) + u) / len(u)

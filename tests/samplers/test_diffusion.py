@@ -1,0 +1,78 @@
+"""Ways back from noise, on data whose every belief is known: a normal distribution with mean 0.5 and deviation 0.3."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from handmade.objectives.denoising import cosine, linear
+from handmade.samplers.diffusion import SAMPLERS, ddim, even_times
+from handmade.samplers.diffusion import end as end_of
+from handmade.samplers.guidance import guided
+
+MEAN, DEVIATION = 0.5, 0.3
+
+
+def walk(name, steps, law=cosine, n=20_000, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 1, generator=generator)
+
+    def believe(x, t):  # E[x_0 | x_t] of a normal distribution
+        a, s = law(t)
+        return MEAN + a * DEVIATION**2 / (a**2 * DEVIATION**2 + s**2) * (x - a * MEAN)
+
+    return x, SAMPLERS[name](believe, x, even_times(steps), law, lambda: torch.randn(x.shape, generator=generator))
+
+
+@pytest.mark.parametrize("law", [linear, cosine], ids=["linear", "cosine"])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_many_small_steps_end_in_the_distribution(name, law):
+    drawn = end_of(walk(name, 200, law)[1])
+    assert drawn.mean().item() == pytest.approx(MEAN, abs=0.02)
+    assert drawn.std().item() == pytest.approx(DEVIATION, abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["ddim", "heun", "dpm++"])
+def test_walks_without_fresh_noise_keep_the_order_of_their_starts(name):
+    x, stops = walk(name, 50)
+    drawn = end_of(stops)
+    order = x.squeeze(1).argsort()
+    assert (drawn[order].squeeze(1).diff() >= -1e-5).all()
+
+
+def test_solvers_of_second_order_need_fewer_looks():
+    true = end_of(walk("ddim", 1000)[1])
+    error = {name: (end_of(walk(name, steps)[1]) - true).abs().mean().item()
+             for name, steps in (("ddim", 16), ("heun", 8), ("dpm++", 16))}  # sixteen looks each  # fmt: skip
+    assert error["dpm++"] < error["ddim"] and error["heun"] < error["ddim"]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_stop_is_shown(name):
+    stops = list(walk(name, 7, n=3)[1])
+    assert len(stops) == 7
+    assert torch.equal(stops[-1].noisy, stops[-1].clean)
+
+
+def test_fresh_noise_is_drawn_by_the_share_that_is_asked_for():
+    t, then = torch.tensor([0.8, 0.4])
+    here, there = cosine(t), cosine(then)
+    full = (there.s / here.s) * (1 - (here.a / there.a) ** 2).sqrt()  # of the chain itself
+
+    def fresh(eta):
+        """What a stop adds to a picture that is believed black, beside the noise that it keeps."""
+        walk = ddim(
+            lambda x, t: x * 0, torch.zeros(1, 1), torch.stack([t, then]), cosine, lambda: torch.ones(1, 1), eta
+        )
+        return next(walk).noisy.item()
+
+    assert fresh(0.0) == 0
+    assert fresh(0.5) == pytest.approx(0.5 * full.item(), rel=1e-5)
+    assert fresh(1.0) == pytest.approx(full.item(), rel=1e-5)
+
+
+def test_guidance_of_one_is_what_was_learnt_and_of_none_forgets():
+    asked, unasked = torch.tensor([3.0]), torch.tensor([1.0])
+    assert guided(asked, unasked, 1) == asked
+    assert guided(asked, unasked, 0) == unasked
+    assert guided(asked, unasked, 2) == 5
