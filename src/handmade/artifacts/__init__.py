@@ -6,6 +6,7 @@ from handmade.artifacts.film import write_film
 from handmade.artifacts.images import Images, contact_sheet
 from handmade.artifacts.points import Points
 from handmade.artifacts.provenance import read_origin
+from handmade.artifacts.reel import Reel
 from handmade.artifacts.sheet import curves, progress_sheet
 from handmade.artifacts.table import Table
 from handmade.artifacts.text import Passages, Text
@@ -16,6 +17,7 @@ __all__ = [
     "Images",
     "Passages",
     "Points",
+    "Reel",
     "Table",
     "Text",
     "contact_sheet",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -51,21 +52,28 @@ def _same_size(pictures: Sequence[Image.Image]) -> list[Image.Image]:
 
 
 def _gif(frames: list[Image.Image], path: Path, seconds: float, hold: float) -> Path:
-    palette = _palette(frames)
-    shown = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    times = [*[round(seconds * 1000)] * (len(shown) - 1), round(hold * 1000)]
     part = path.with_name(f".{path.name}.part")
-    shown[0].save(part, format="GIF", save_all=True, append_images=shown[1:], duration=times, loop=0, optimize=False)
+    part.write_bytes(gif_bytes(frames, seconds, hold))
     part.replace(path)
     return path
 
 
-def _palette(frames: list[Image.Image]) -> Image.Image:
+def gif_bytes(frames: Sequence[Image.Image], seconds: float = 0.25, hold: float = 2.5) -> bytes:
+    """Encode pictures of one size as an endless GIF; the same pictures always give the same bytes."""
+    palette = _palette(frames)
+    shown = [frame.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    times = [*[round(seconds * 1000)] * (len(shown) - 1), round(hold * 1000)]
+    out = io.BytesIO()
+    shown[0].save(out, format="GIF", save_all=True, append_images=shown[1:], duration=times, loop=0, optimize=False)
+    return out.getvalue()
+
+
+def _palette(frames: Sequence[Image.Image]) -> Image.Image:
     """Choose 256 colours for the whole film, so that nothing flickers; the last frames count most."""
     chosen = [frames[round(share * (len(frames) - 1))] for share in (0.0, 0.3, 0.6, 0.8, 0.9, 1.0)]
     montage = Image.new("RGB", (frames[0].width, frames[0].height * len(chosen)))
     for index, frame in enumerate(chosen):
-        montage.paste(frame, (0, index * frame.height))
+        montage.paste(frame.convert("RGB"), (0, index * frame.height))
     return montage.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
 
 
