@@ -78,16 +78,28 @@ class Room:
     @cached_property
     def asks(self) -> dict[str, str]:
         """What the system can be asked for, read from its source: name -> first line of its docstring."""
-        wanted = self.system["class"].split(":")[1]
-        body = next(
-            (n.body for n in ast.parse(self.source).body if isinstance(n, ast.ClassDef) and n.name == wanted), []
-        )
-        return {
-            node.name.removesuffix("_"): (ast.get_docstring(node) or "").split("\n")[0]
-            for node in body
-            if isinstance(node, ast.FunctionDef)
-            and any(isinstance(mark, ast.Name) and mark.id == "ask" for mark in node.decorator_list)
-        }
+        return _asks(self.source, self.system["class"].split(":")[1])
+
+
+def _asks(source: str, wanted: str) -> dict[str, str]:
+    """The asks of one class of a source text; those it inherits from a module of ours come first."""
+    tree = ast.parse(source)
+    kind = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == wanted), None)
+    if kind is None:
+        return {}
+    found: dict[str, str] = {}
+    bases = {base.id for base in kind.bases if isinstance(base, ast.Name)}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("handmade."):
+            path = PACKAGE.joinpath(*str(node.module).split(".")[1:]).with_suffix(".py")
+            for alias in node.names:
+                if alias.name in bases and path.is_file():
+                    found |= _asks(path.read_text("utf-8"), alias.name)
+    for node in kind.body:
+        marks = node.decorator_list if isinstance(node, ast.FunctionDef) else []
+        if isinstance(node, ast.FunctionDef) and any(isinstance(mark, ast.Name) and mark.id == "ask" for mark in marks):
+            found[node.name.removesuffix("_")] = (ast.get_docstring(node) or "").split("\n")[0]
+    return found
 
 
 def room_folders() -> Iterator[Path]:

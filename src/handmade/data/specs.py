@@ -46,6 +46,15 @@ class ImageSpec:
             found[name] = value_code(value, self.labels[name], f'label="{text}"')
         return found
 
+    def said(self, text: str, n: int) -> Tensor:
+        """Read labels as `codes` does, for n pictures alike: (n, A) int64, 0 where nothing is said, else code + 1."""
+        import torch
+
+        if text and not self.labels:
+            raise UserError(f'label="{text}": this run was trained without labels, so it cannot be asked for one')
+        codes = self.codes(text)
+        return torch.tensor([[codes.get(name, -1) + 1 for name in self.labels]], dtype=torch.int64).expand(n, -1)
+
     def encode(self, raw: Tensor) -> Tensor:
         """(B, C, H, W) uint8 -> float32 in [-1, 1]."""
         return raw.float().div_(127.5).sub_(1.0)

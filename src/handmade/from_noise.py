@@ -1,0 +1,150 @@
+"""What can be asked of every system that walks from noise to pictures: a room brings the network, these are its asks.
+
+A room that inherits from `FromNoise` says with `walker` how its network takes noise out, and with `told` what it hears.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from handmade.artifacts import Images, Reel
+from handmade.core import Range, System, ask
+from handmade.data.given import given_squares
+from handmade.data.specs import ImageSpec
+from handmade.errors import UserError
+from handmade.objectives.denoising import noisy
+from handmade.samplers.diffusion import SAMPLERS, Believe, Stop, end
+from handmade.samplers.walks import Walker
+
+Sampler = Literal["dpm++", "ddim", "heun", "ddpm"]
+Count = Annotated[int, Range(1, 10_000)]
+Steps = Annotated[int, Range(1, 1000)]
+Guidance = Annotated[float, Range(0, 20)]
+
+
+class FromNoise(System):
+    """A system with a network that takes noise out of pictures."""
+
+    data: ImageSpec
+
+    @property
+    def walker(self) -> Walker:
+        """The network, ready to be asked for pictures."""
+        raise NotImplementedError(f"{type(self).__name__} brings no walker")
+
+    def told(self, label: str, n: int) -> Tensor:
+        """A label text -> what the network hears for each of n pictures, (n, ...): zeros say nothing."""
+        raise NotImplementedError(f"{type(self).__name__} hears nothing")
+
+    @ask
+    def generate(self, n: Count = 64, seed: int = 0, label: str = "", guidance: Guidance = 1.5, steps: Steps = 20,
+                 sampler: Sampler = "dpm++") -> Images:  # fmt: skip
+        """Draw new pictures out of noise; the same seed always gives the same ones.
+
+        n: how many pictures
+        seed: which pictures; a larger n continues the same series
+        label: what should be in them, such as glasses=yes,hair=black; what is not said is left to chance
+        guidance: how loud the label is: 1 as it was learnt, more exaggerates it, 0 forgets it
+        steps: stops on the way from noise to picture
+        sampler: the way from stop to stop
+        """
+        return Images(self.walker.draw(self.told(label, n), seed, guidance, steps, sampler))
+
+    @ask
+    def film(self, seed: int = 0, label: str = "", stops: Annotated[int, Range(2, 60)] = 12, guidance: Guidance = 1.5,
+             steps: Steps = 48, sampler: Sampler = "ddim") -> Reel:  # fmt: skip
+        """Watch one picture come out of its noise: the noisy picture at even stops, and below what is believed behind it.
+
+        seed: which picture
+        label: what should be in it, such as glasses=yes
+        stops: how many moments are shown
+        guidance: how loud the label is
+        steps: steps of the whole way
+        sampler: the way from stop to stop
+        """
+        noise = self.walker.noise(seed, range(1))
+        start = noise()
+        way = self.walker.walk(start, noise, self.told(label, 1), guidance, steps, sampler)
+        walk = [Stop(start, start), *way]
+        shown = [walk[round(k * (len(walk) - 1) / (stops - 1))] for k in range(stops)]
+        moments = torch.cat([torch.cat([stop.noisy, stop.clean], 2) for stop in shown])  # (stops, C, 2 H, H)
+        return Reel(moments / moments.abs().amax((1, 2, 3), keepdim=True).clamp_min(1), columns=stops)
+
+    @ask
+    def compare(self, seed: int = 0, label: str = "", steps: Steps = 20) -> Images:
+        """Put samplers and strengths of guidance side by side, all from one noise: a row for each sampler.
+
+        seed: which picture
+        label: what should be in it, such as glasses=yes
+        steps: looks at the network that each may take
+        """
+        strengths = (0.0, 1.0, 2.0, 4.0, 8.0)
+        pictures, titles = [], []
+        for sampler in SAMPLERS:
+            looks = max(1, steps // 2) if sampler == "heun" else steps  # it looks twice a stride
+            for strength in strengths:
+                pictures.append(self.walker.draw(self.told(label, 1), seed, strength, looks, sampler))
+                titles.append(f"{sampler} x{strength:g}")
+        return Images(torch.cat(pictures), columns=len(strengths), titles=tuple(titles))
+
+    @ask
+    def inpaint(self, image: Path = Path(), mask: Path = Path(), n: Count = 4, seed: int = 0, label: str = "",
+                guidance: Guidance = 1.5, steps: Steps = 40) -> Images:  # fmt: skip
+        """Draw a part of a picture anew: where the mask is white; the rest stays as it is.
+
+        image: the picture
+        mask: a picture of the same shape, white where something new may come; left out: the middle half
+        n: how many answers
+        seed: which answers
+        label: what should be in the picture, such as glasses=yes
+        guidance: how loud the label is
+        steps: stops on the way
+        """
+        known = self._given(image)  # (1, C, H, H)
+        free = self._free(mask, known)  # (1, 1, H, H), 1 where something new may come
+
+        def keep(believe: Believe) -> Believe:
+            return lambda x, t: torch.where(free, believe(x, t), known)
+
+        return Images(torch.cat([known, self.walker.draw(self.told(label, n), seed, guidance, steps, "ddpm", keep)]))
+
+    @ask
+    def vary(self, image: Path = Path(), strength: Annotated[float, Range(0.05, 1)] = 0.6, n: Count = 7, seed: int = 0,
+             label: str = "", guidance: Guidance = 1.5, steps: Steps = 20) -> Images:  # fmt: skip
+        """Noise a picture and find back another way: the first is yours, the others resemble it.
+
+        image: the picture
+        strength: how far towards noise: small keeps almost everything, 1 nothing
+        n: how many variations
+        seed: which variations
+        label: what should be in them, such as glasses=yes
+        guidance: how loud the label is
+        steps: stops on the way back
+        """
+        given, noise = self._given(image), self.walker.noise(seed, range(n))
+        start = noisy(given, noise(), self.walker.law(torch.tensor([strength], device=given.device)))
+        walk = self.walker.walk(start, noise, self.told(label, n), guidance, steps, "dpm++", strength)
+        return Images(torch.cat([given, end(walk)]))
+
+    def _given(self, image: Path) -> Tensor:
+        """The user's picture, (1, C, H, H)."""
+        names, squares = given_squares(image, self.data.size, self.data.channels)
+        if len(names) > 1:
+            raise UserError(f"{image} holds {len(names)} pictures: give one")
+        return self.data.encode(squares).to(next(self.parameters()).device)
+
+    def _free(self, mask: Path, known: Tensor) -> Tensor:
+        """Where something new may come, (1, 1, H, H): white in the user's mask, or the middle half without one."""
+        size = self.data.size
+        if mask == Path():
+            free = torch.zeros(1, 1, size, size, dtype=torch.bool, device=known.device)
+            free[..., size // 4 : size - size // 4, size // 4 : size - size // 4] = True
+            return free
+        names, squares = given_squares(mask, size, 1)
+        if len(names) > 1:
+            raise UserError(f"{mask} holds {len(names)} pictures: give one mask")
+        return (squares > 127).to(known.device)
