@@ -17,16 +17,19 @@ def score_drawn(real: Tensor, drawn: Tensor, judge: Callable[[Tensor], Tensor] |
     """Compare as many drawn as held-out pictures (N, C, H, W) in [-1, 1]; KID, the yardstick, comes first.
 
     judge: pictures -> features (N, D); without one, what is left of the pictures at 8 x 8 px is compared. Few pictures
-    give wide intervals, not errors: a score during training must not end it. Floors are one half of the real against
+    give wide intervals or fewer scores, not errors: a score during training must not end it. Floors are one half of the real against
     the other, so the Frechet distance, which depends on the number, is taken between halves throughout.
     """
     see, eyes = (judge, "the judge's features") if judge else (thumbnails, f"{THUMBNAIL} x {THUMBNAIL} px thumbnails")
+    if len(real) < 3:
+        apart = float((drawn.float().mean(0) - real.float().mean(0)).square().mean().sqrt())
+        few = f"{len(real)} held-out: more pictures give better scores"
+        return {"apart": Score(apart, f"root mean square from the average drawn picture to that of {few}")}
     a, b = see(real), see(drawn)
     half, n = len(real) // 2, f"{len(drawn)} drawn and {len(real)} held-out pictures, by {eyes}"
     value, low, high = kid(a, b, small=True)
-    scores = {
-        "kid": Score(value, f"kernel distance of {n}", "lower", kid(a[:half], a[half:], small=True).value, low, high)
-    }
+    floor = kid(a[:half], a[half:], small=True).value if half >= 3 else None
+    scores = {"kid": Score(value, f"kernel distance of {n}", "lower", floor, low, high)}
     if half >= 8:  # fewer have no neighbours to speak of
         inside = precision_recall(a, b, small=True)
         best = precision_recall(a[:half], a[half:], small=True)
