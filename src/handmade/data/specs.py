@@ -34,16 +34,19 @@ class ImageSpec:
     size: int  # height and width in pixels
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # attribute -> its values, in code order
 
-    def codes(self, text: str) -> dict[str, int]:
-        """Read "glasses=yes, hair=black" -> {"glasses": 1, "hair": 0}; UserError for what is no label of these pictures."""
+    def codes(self, text: str, named: str = "label") -> dict[str, int]:
+        """Read "glasses=yes, hair=black" -> {"glasses": 1, "hair": 0}; UserError for what is no label of these pictures.
+
+        named: what the user knows the text as
+        """
         found: dict[str, int] = {}
         for part in filter(None, (part.strip() for part in text.split(","))):
             name, equals, value = (word.strip() for word in part.partition("="))
             if name not in self.labels:
-                raise UserError(f'label="{text}": no attribute "{name}"{did_you_mean(name, self.labels)}')
+                raise UserError(f'{named}="{text}": no attribute "{name}"{did_you_mean(name, self.labels)}')
             if not equals or name in found:
-                raise UserError(f'label="{text}": give {name} one value{did_you_mean("", self.labels[name])}')
-            found[name] = value_code(value, self.labels[name], f'label="{text}"')
+                raise UserError(f'{named}="{text}": give {name} one value{did_you_mean("", self.labels[name])}')
+            found[name] = value_code(value, self.labels[name], f'{named}="{text}"')
         return found
 
     def said(self, text: str, n: int) -> Tensor:

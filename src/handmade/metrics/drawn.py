@@ -17,8 +17,8 @@ def score_drawn(real: Tensor, drawn: Tensor, judge: Callable[[Tensor], Tensor] |
     """Compare as many drawn as held-out pictures (N, C, H, W) in [-1, 1]; KID, the yardstick, comes first.
 
     judge: pictures -> features (N, D); without one, what is left of the pictures at 8 x 8 px is compared. Few pictures
-    give wide intervals or fewer scores, not errors: a score during training must not end it. Floors are one half of the real against
-    the other, so the Frechet distance, which depends on the number, is taken between halves throughout.
+    give wide intervals or fewer scores, not errors: a score during training must not end it. Floors are one half of the
+    real against the other; the Frechet distance depends on the number, so it is taken between halves throughout.
     """
     see, eyes = (judge, "the judge's features") if judge else (thumbnails, f"{THUMBNAIL} x {THUMBNAIL} px thumbnails")
     if len(real) < 3:

@@ -62,7 +62,7 @@ def read_change(text: str, data: ImageSpec, side: str) -> Change:
         else:
             starts.append(f"{name}={start}")
             ends.append(f"{name}={end}")
-    return Change(data.codes(",".join(starts)), data.codes(",".join(ends)), seeds)
+    return Change(data.codes(",".join(starts), side), data.codes(",".join(ends), side), seeds)
 
 
 def example(data: ImageSpec, place: int = 0) -> str:

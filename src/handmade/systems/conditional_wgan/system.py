@@ -156,7 +156,9 @@ class ConditionalWGAN(System):
         seeds: the rows, separated by commas
         """
         first = read_change(example(self.data), self.data, "fade")
-        before, after = (self.data.codes(start), self.data.codes(end)) if start or end else (first.start, first.end)
+        before, after = (
+            (self.data.codes(start, "start"), self.data.codes(end, "end")) if start or end else (first.start, first.end)
+        )
         z, labels = self._first(seed_numbers(seeds), before)
         return Images(self._fade(z, labels, with_labels(labels, after, self.data), steps), columns=steps + 1)
 
@@ -249,7 +251,7 @@ class ConditionalWGAN(System):
                 f"the probe was not taught {', '.join(strange)}, it sees {', '.join(known.labels)}: to look for others, train "
                 f"with --borrow.probe RUN, a classifier of your pictures"
             )
-        return known.codes(want)
+        return known.codes(want, "want")
 
     def _labels(self, n: int, named: Mapping[str, int], seed: int) -> Tensor:
         """(n, A) labels: what is named, and the rest as in a training picture that shows it, drawn by the seed."""
