@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
-from handmade.data.source import check_data, for_path
+from handmade.data.source import anchored, check_data, for_path
 from handmade.errors import UserError, did_you_mean
 from handmade.plan import Plan
 from handmade.registry import Room, find_recipe, find_room
@@ -62,7 +62,7 @@ def load_recipe(name: str, overrides: Mapping[str, str] | None = None, data: Pat
         table = {**table, "data": for_path(table.get("data", {}), data)}
     recipe = check(room, name, _merge(table, overrides or {}, name))
     check_data(recipe.data)
-    return recipe
+    return replace(recipe, data=anchored(recipe.data))
 
 
 def read_recipe(path: Path, overrides: Mapping[str, str] | None = None) -> Recipe:

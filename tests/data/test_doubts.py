@@ -18,6 +18,7 @@ from handmade.data.doubts import Doubt, write_doubts
 from handmade.data.pictures import Pictures
 from handmade.data.source import open_data
 from handmade.errors import UserError
+from handmade.recipe import load_recipe
 
 WRONG = (3, 17, 42, 58, 71, 96)
 
@@ -225,3 +226,9 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert main(["data", *(str(pictures) if word == "PATH" else word for word in words)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_a_recipe_remembers_where_its_corrections_lie(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe("dcgan/smoke", {"data.corrections": "mended.csv"}, pictures)
+    assert recipe.data["corrections"] == str(tmp_path / "mended.csv")

@@ -12,7 +12,8 @@ from handmade.core import Dice
 from handmade.data.loader import Loader, cut
 from handmade.data.pictures import Pictures
 from handmade.data.source import Rows
-from handmade.data.specs import ImageBatch, ImageSpec
+from handmade.data.specs import DomainsBatch, ImageBatch, ImageSpec
+from handmade.engine.devices import cut as micro_batch
 from handmade.errors import UserError
 
 
@@ -89,6 +90,14 @@ def test_named_tuples_and_dicts_are_cut_tensor_by_tensor():
     got = cut(batch, slice(2, 4))
     assert got["a"].tolist() == got["b"][0].tolist() == got["b"][1].labels.tolist() == [2, 3]
     assert isinstance(got["b"][1], ImageBatch)
+
+
+def test_what_a_batch_leaves_out_stays_out():
+    batch = DomainsBatch(torch.arange(6), torch.arange(6, 12))  # the true partners are known of held-out pictures only
+    got = cut(batch, slice(2, 4))
+    assert got.a.tolist() == [2, 3] and got.b.tolist() == [8, 9] and got.a_as_b is None
+    part = micro_batch(batch, 1, 3)
+    assert part.a.tolist() == [2, 3] and part.b_as_a is None
 
 
 def test_a_batch_that_cannot_be_cut_evenly_and_an_empty_data_set_are_the_users_mistake():

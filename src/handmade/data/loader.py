@@ -87,7 +87,9 @@ class Loader:
 
 
 def cut(batch: Any, part: slice) -> Any:
-    """The same slice of every tensor of a batch: a tensor, or a (named) tuple or dict of tensors."""
+    """The same slice of every tensor of a batch: a tensor, or a (named) tuple or dict of tensors, some of them left out."""
+    if batch is None:
+        return None
     if isinstance(batch, Tensor):
         return batch[part]
     if isinstance(batch, dict):

@@ -176,6 +176,12 @@ def for_path(data: Mapping[str, Any], path: Path | str) -> dict[str, Any]:
     return {**place, **{key: value for key, value in check_data(data).items() if key in shared}}
 
 
+def anchored(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data table with the user's own files named from the root, so that a run finds them from any folder."""
+    own = {key: str(Path(data[key]).expanduser().resolve()) for key in ("path", "corrections") if data.get(key)}
+    return {**data, **own}
+
+
 def kind_of(path: Path) -> str:
     """What a user's folder or file holds, by the names of its files: "images", "domains", "text" or "pairs"."""
     from handmade.data.tree import open_tree

@@ -126,8 +126,8 @@ def place(batch: Batch, device: torch.device, channels_last: bool = False) -> Ba
 
 
 def cut(batch: Batch, part: int, parts: int) -> Batch:
-    """Part `part` of `parts` equal pieces of a batch along its first axis."""
-    if parts == 1:
+    """Part `part` of `parts` equal pieces of a batch along its first axis; what a batch leaves out stays out."""
+    if parts == 1 or batch is None:
         return batch
     if isinstance(batch, Tensor):
         size = len(batch) // parts
