@@ -40,6 +40,11 @@ class FromNoise(System):
         """A label text -> what the network hears for each of n pictures, (n, ...): zeros say nothing."""
         raise NotImplementedError(f"{type(self).__name__} hears nothing")
 
+    def partly(self, labels: Tensor, hidden: float) -> Tensor:
+        """(B, A) codes -> what is told while training: `hidden` of the pictures say nothing, the others each label less it."""
+        drawn = self.dice.uniform(len(labels), 1 + labels.shape[1])  # (B, 1 + A)
+        return torch.where((drawn[:, :1] < hidden) | (drawn[:, 1:] < hidden), 0, labels + 1)
+
     @ask
     def generate(self, n: Count = 64, seed: int = 0, label: str = "", guidance: Guidance = 1.5, steps: Steps = 20,
                  sampler: Sampler = "dpm++") -> Images:  # fmt: skip

@@ -24,6 +24,20 @@ def test_laws_at_half_time_are_the_papers():
     assert denoising.cosine(half).a.square() == pytest.approx(f[0] / f[1], rel=1e-5)
 
 
+def test_the_straight_law_goes_the_shortest_way():
+    x, e = torch.randn(2, 5, 3, 4, 4)
+    t = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
+    at = denoising.straight(t)
+    x_t, flow = denoising.noisy(x, e, at), denoising.target(x, e, at, "flow")
+    assert torch.allclose(at.a + at.s, torch.ones(5))
+    assert torch.allclose(x_t - t.view(-1, 1, 1, 1) * flow, x, atol=1e-5)
+    assert torch.allclose(denoising.picture_in(flow, x_t, at, "flow"), x, atol=1e-5)
+
+
+def test_middle_times_are_logit_normal():
+    assert denoising.middle_times(torch.tensor([0.0, 1.0]), 0.5) == pytest.approx([0.6225, 0.8176], abs=1e-4)
+
+
 @pytest.mark.parametrize("predict", ["noise", "picture", "velocity"])
 def test_a_right_guess_of_any_kind_gives_the_picture_back(predict):
     x, e = torch.randn(2, 5, 3, 4, 4)

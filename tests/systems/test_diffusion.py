@@ -51,8 +51,8 @@ def test_the_loss_is_the_mean_square_of_what_an_untrained_network_leaves_out(pre
 
 
 def test_labels_are_hidden_as_often_as_the_recipe_says():
-    system = room(Config(width=8, multiples=(1, 2), blocks=1, hidden=0.2))
-    told = system._partly(torch.ones(20_000, 2, dtype=torch.int64))
+    system = room()
+    told = system.partly(torch.ones(20_000, 2, dtype=torch.int64), 0.2)
     assert set(told.unique().tolist()) == {0, 2}
     assert (told == 0).all(1).float().mean().item() == pytest.approx(0.2 + 0.8 * 0.04, abs=0.01)
     assert (told == 0).float().mean().item() == pytest.approx(0.2 + 0.8 * 0.2, abs=0.01)

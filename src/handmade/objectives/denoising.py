@@ -1,8 +1,8 @@
 """The way from pictures to noise, and what a network that walks it back may be asked for: pure functions.
 
-At time t in 0..1 a picture x has become  x_t = a_t x + s_t e  with noise e ~ N(0, 1) and a_t^2 + s_t^2 = 1 (variance
-preserving, Ho et al. 2020, arXiv 2006.11239, equation 4). Time is continuous, as in Kingma et al. 2021 (arXiv 2107.00630): a
-sampler may then stop at any times it likes.
+At time t in 0..1 a picture x has become  x_t = a_t x + s_t e  with noise e ~ N(0, 1): along a circle, a_t^2 + s_t^2 = 1 (Ho et
+al. 2020, arXiv 2006.11239, equation 4), or straight, a_t + s_t = 1 (Liu et al. 2022, arXiv 2209.03003). Time is continuous, as
+in Kingma et al. 2021 (arXiv 2107.00630): a sampler may then stop at any times it likes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 FAINTEST = 1e-5  # least share of the picture in a^2 and of the noise in s^2, since guesses are divided by them
 
-Prediction = Literal["noise", "picture", "velocity"]
+Prediction = Literal["noise", "picture", "velocity", "flow"]
 
 
 class Levels(NamedTuple):
@@ -48,6 +48,12 @@ def _levels(kept: Tensor) -> Levels:
     return Levels(kept.sqrt(), (1 - kept).sqrt())
 
 
+def straight(t: Tensor) -> Levels:
+    """The shortest way: a = 1 - t, s = t (Liu et al. 2022, arXiv 2209.03003; Lipman et al. 2022, arXiv 2210.02747)."""
+    t = t.clamp(FAINTEST, 1 - FAINTEST)
+    return Levels(1 - t, t)
+
+
 LAWS: dict[str, Law] = {"linear": linear, "cosine": cosine}
 
 
@@ -65,10 +71,11 @@ def target(x: Tensor, e: Tensor, at: Levels, predict: Prediction) -> Tensor:
     """What the network is asked for, (B, ...): the noise e, the picture x, or the velocity v = a e - s x.
 
     v is what x_t turns into as t grows along its circle (Salimans & Ho 2022, arXiv 2202.00512): its size is the same at all
-    times, where the noise says nothing of the picture at the end, and the picture nothing at the start.
+    times, where the noise says nothing of the picture at the end, and the picture nothing at the start. The flow e - x is
+    the same for the straight law: the direction of the whole way.
     """
-    if predict == "noise":
-        return e
+    if predict in ("noise", "flow"):
+        return e if predict == "noise" else e - x
     return x if predict == "picture" else over(at.a, x) * e - over(at.s, x) * x
 
 
@@ -77,12 +84,22 @@ def picture_in(guess: Tensor, x_t: Tensor, at: Levels, predict: Prediction) -> T
     a, s = over(at.a, x_t), over(at.s, x_t)
     if predict == "noise":
         return (x_t - s * guess) / a
+    if predict == "flow":
+        return (x_t - s * guess) / (a + s)
     return guess if predict == "picture" else a * x_t - s * guess
 
 
 def squared_error(guess: Tensor, wanted: Tensor) -> Tensor:
     """E[|guess - wanted|^2] per number, a float32 scalar (Ho et al. 2020, equation 14: the simple loss)."""
     return (guess.float() - wanted.float()).square().mean()
+
+
+def middle_times(normal: Tensor, shift: float = 0.0) -> Tensor:
+    """(B,) normal draws -> (B,) times in 0..1, mostly in the middle, where guessing is hardest (Esser et al. 2024, 2403.03206).
+
+    shift: above 0 towards noise, below towards pictures
+    """
+    return (normal + shift).sigmoid()
 
 
 def spread_times(u: Tensor) -> Tensor:

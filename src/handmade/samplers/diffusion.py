@@ -42,7 +42,8 @@ def ddim(believe: Believe, x: Tensor, times: Tensor, law: Law, draw: Draw, eta: 
         clean = believe(x, t)
         here, there = law(t), law(then)
         noise = (x - here.a * clean) / here.s
-        fresh = eta * (there.s / here.s) * (1 - (here.a / there.a).square()).clamp(min=0).sqrt()  # (paper, equation 16)
+        added = here.s.square() - (here.a / there.a * there.s).square()  # noise that the way from `then` to t adds
+        fresh = eta * there.s / here.s * added.clamp(min=0).sqrt()  # (paper, equation 16, for any law)
         x = there.a * clean + (there.s.square() - fresh.square()).clamp(min=0).sqrt() * noise
         if eta > 0 and then > 0:
             x = x + fresh * draw()

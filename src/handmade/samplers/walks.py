@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from handmade.objectives.denoising import Law, Prediction, picture_in
+from handmade.core import Score
+from handmade.objectives.denoising import Law, Prediction, noisy, picture_in, squared_error, target
 from handmade.samplers.diffusion import SAMPLERS, Believe, Draw, Stop, end, even_times
 from handmade.samplers.guidance import guided
 from handmade.samplers.noise import Noise
@@ -71,3 +72,14 @@ class Walker:
             return picture_in(guess, x, self.law(t), self.predict).clamp(-1, 1)
 
         return believed
+
+
+def held_out_error(walker: Walker, x: Tensor, told: Tensor) -> Score:
+    """The squared error of the guess on pictures x (N, *shape) at even times, the noise always the same."""
+    n = len(x)
+    t = (torch.arange(n, device=x.device) + 0.5) / n
+    at, e = walker.law(t), Noise(0, range(n)).draw(*x.shape[1:]).to(x.device)
+    parts = zip(*(whole.split(TOGETHER) for whole in (noisy(x, e, at), t, told)), strict=True)
+    guess = torch.cat([walker.guess(*part) for part in parts])
+    error = squared_error(guess, target(x, e, at, walker.predict))
+    return Score(float(error), f"squared error per number of the guess, {n} held-out pictures at all times")

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
@@ -23,8 +22,7 @@ from handmade.errors import UserError
 from handmade.from_noise import FromNoise
 from handmade.metrics.drawn import score_drawn
 from handmade.objectives.denoising import LAWS, Levels, noisy, spread_times, squared_error, target
-from handmade.samplers.noise import Noise
-from handmade.samplers.walks import TOGETHER, Walker
+from handmade.samplers.walks import Walker, held_out_error
 from handmade.systems.diffusion.network import Denoiser
 
 
@@ -67,33 +65,18 @@ class Diffusion(FromNoise):
         x, n = batch.pixels, len(batch.pixels)  # (B, C, H, H)
         t = spread_times(self.dice.uniform(n))  # (B,)
         at, e = self.levels(t), self.dice.normal(n, *x.shape[1:])
-        guess = self.denoiser(noisy(x, e, at), t, self._partly(batch.labels))
+        guess = self.denoiser(noisy(x, e, at), t, self.partly(batch.labels, self.config.hidden))
         yield Turn("denoiser", squared_error(guess, target(x, e, at, self.config.predict)))
 
     def levels(self, t: Tensor) -> Levels:
         """How much picture and how much noise there is at times t."""
         return LAWS[self.config.noise](t)
 
-    def _partly(self, labels: Tensor) -> Tensor:
-        """(B, A) codes -> what the denoiser is told: some pictures' labels are all hidden, and some of each label."""
-        drawn = self.dice.uniform(len(labels), 1 + labels.shape[1])  # (B, 1 + A)
-        hide = (drawn[:, :1] < self.config.hidden) | (drawn[:, 1:] < self.config.hidden)
-        return torch.where(hide, 0, labels + 1)
-
     def evaluate(self, held_out: ImageBatch, judge: Judge | None = None) -> Mapping[str, Score]:
         """Draw as many pictures as were held out, with their labels, and compare; then the error on held-out pictures."""
         drawn = self.walker.draw(held_out.labels + 1, seed=0, guidance=1.0, steps=20, sampler="dpm++")
-        return {**score_drawn(held_out.pixels, drawn, judge), "error": self._error(held_out)}
-
-    def _error(self, held_out: ImageBatch) -> Score:
-        """The objective on held-out pictures at even times, every label told, the noise always the same."""
-        x, n = held_out.pixels, len(held_out.pixels)
-        t = (torch.arange(n, device=x.device) + 0.5) / n
-        at, e = self.levels(t), Noise(0, range(n)).draw(*x.shape[1:]).to(x.device)
-        parts = zip(*(whole.split(TOGETHER) for whole in (noisy(x, e, at), t, held_out.labels + 1)), strict=True)
-        guess = torch.cat([self.denoiser(*part) for part in parts])
-        error = squared_error(guess, target(x, e, at, self.config.predict))
-        return Score(float(error), f"squared error per number of the guess, {n} held-out pictures at all times")
+        error = held_out_error(self.walker, held_out.pixels, held_out.labels + 1)
+        return {**score_drawn(held_out.pixels, drawn, judge), "error": error}
 
     @property
     def walker(self) -> Walker:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from handmade.objectives.denoising import cosine, linear
+from handmade.objectives.denoising import cosine, linear, straight
 from handmade.samplers.diffusion import SAMPLERS, ddim, even_times
 from handmade.samplers.diffusion import end as end_of
 from handmade.samplers.guidance import guided
@@ -24,12 +26,21 @@ def walk(name, steps, law=cosine, n=20_000, seed=0):
     return x, SAMPLERS[name](believe, x, even_times(steps), law, lambda: torch.randn(x.shape, generator=generator))
 
 
-@pytest.mark.parametrize("law", [linear, cosine], ids=["linear", "cosine"])
+@pytest.mark.parametrize("law", [linear, cosine, straight], ids=["linear", "cosine", "straight"])
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_many_small_steps_end_in_the_distribution(name, law):
     drawn = end_of(walk(name, 200, law)[1])
     assert drawn.mean().item() == pytest.approx(MEAN, abs=0.02)
     assert drawn.std().item() == pytest.approx(DEVIATION, abs=0.03)
+
+
+def test_on_the_straight_way_ddim_is_eulers_method():
+    def believe(x, t):
+        return x.sin()
+
+    (stop,) = ddim(believe, torch.tensor([[0.7]]), torch.tensor([0.8, 0.6]), straight, lambda: torch.zeros(1, 1))
+    flow = (0.7 - math.sin(0.7)) / 0.8  # dx/dt = (x - clean) / t
+    assert stop.noisy.item() == pytest.approx(0.7 - 0.2 * flow, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["ddim", "heun", "dpm++"])

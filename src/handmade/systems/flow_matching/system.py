@@ -1,0 +1,80 @@
+"""Flow matching: the straight way from noise to pictures. Liu et al. 2022 (2209.03003), Lipman et al. 2022 (2210.02747).
+
+At time t in 0..1 a picture x has become x_t = (1 - t) x + t e, e ~ N(0, 1). Objective, over pictures, times and noise:
+    flow minimises  E[|F(x_t, t, labels) - (e - x)|^2]
+e - x is the direction of the whole way, so a few steps along it suffice. Differing from the papers: times come mostly from the
+middle of the way (Esser et al. 2024, arXiv 2403.03206), labels are hidden at random so that they can be said louder
+(classifier-free guidance), and the network is a small Transformer over patches (network.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.optim import AdamW, Optimizer
+
+from handmade.core import Judge, Score, Turn
+from handmade.data.specs import ImageBatch, ImageSpec
+from handmade.errors import UserError
+from handmade.from_noise import FromNoise
+from handmade.metrics.drawn import score_drawn
+from handmade.objectives.denoising import middle_times, noisy, squared_error, straight, target
+from handmade.samplers.walks import Walker, held_out_error
+from handmade.systems.flow_matching.network import DiT
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of the network and of the training."""
+
+    patch: int = 4  # pixels of a patch's side
+    width: int = 160  # length of the vector that stands for a patch
+    layers: int = 6  # of attention and thought
+    heads: int = 5  # in every attention; they share the width
+    hidden: float = 0.1  # share of pictures whose labels are all hidden, and of each label of the others
+    shift: float = 0.0  # of the times: above 0 towards noise, below towards pictures
+    lr: float = 1e-3  # AdamW
+    decay: float = 0.01  # weight decay
+
+
+class FlowMatching(FromNoise):
+    """A network that knows at every place which way the pictures are (what can be asked of it: from_noise.py)."""
+
+    def __init__(self, config: Config, data: ImageSpec):
+        super().__init__(config, data)
+        if data.size % config.patch:
+            raise UserError(f"a size of {data.size} px cannot be cut into patches of {config.patch} px: change data.size, or "
+                            f"config.patch")  # fmt: skip
+        if config.width % config.heads:
+            raise UserError(f"a width of {config.width} cannot be cut into {config.heads} heads: choose a multiple")
+        self.flow = DiT(data.channels, data.size, data.labels, config.patch, config.width, config.layers, config.heads)
+
+    def optimizers(self) -> Mapping[str, Optimizer]:
+        """AdamW for the only player."""
+        return {"flow": AdamW(self.flow.parameters(), self.config.lr, weight_decay=self.config.decay)}
+
+    def objective(self, batch: ImageBatch) -> Iterator[Turn]:
+        """Put every picture somewhere on its way to noise, and say which way that is."""
+        x, n = batch.pixels, len(batch.pixels)  # (B, C, H, H)
+        t = middle_times(self.dice.normal(n), self.config.shift)  # (B,)
+        at, e = straight(t), self.dice.normal(n, *x.shape[1:])
+        told = self.partly(batch.labels, self.config.hidden)
+        yield Turn("flow", squared_error(self.flow(noisy(x, e, at), t, told), target(x, e, at, "flow")))
+
+    def evaluate(self, held_out: ImageBatch, judge: Judge | None = None) -> Mapping[str, Score]:
+        """Draw as many pictures as were held out, with their labels, and compare; then the error on held-out pictures."""
+        drawn = self.walker.draw(held_out.labels + 1, seed=0, guidance=1.0, steps=20, sampler="dpm++")
+        error = held_out_error(self.walker, held_out.pixels, held_out.labels + 1)
+        return {**score_drawn(held_out.pixels, drawn, judge), "error": error}
+
+    @property
+    def walker(self) -> Walker:
+        """The network, ready to be asked for pictures; on the straight way `ddim` is Euler's method."""
+        shape = (self.data.channels, self.data.size, self.data.size)
+        return Walker(self.flow, straight, "flow", shape, next(self.parameters()).device)
+
+    def told(self, label: str, n: int) -> Tensor:
+        """A label text -> what the network is told for each of n pictures, (n, A): 0 where nothing is said."""
+        return self.data.said(label, n).to(next(self.parameters()).device)
