@@ -1,7 +1,7 @@
 """`python -m benchmarks [NAME ...]`: run benchmarks one after the other and write benchmarks/results/NAME.json.
 
-quick ones (about 15 minutes together): start_up step_time overhead busy demo words_step
-slow ones (hours): bf16_quality time_to_quality zoo_quality words_time_to_loss
+quick ones (about 20 minutes together): start_up step_time overhead busy demo words_step words_generation
+slow ones (hours): bf16_quality time_to_quality zoo_quality words_time_to_loss handles_conditional handles_cyclegan handles_vae
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import importlib
 from benchmarks.record import write_readme
 
 QUICK = ("start_up", "step_time", "overhead", "busy", "demo", "words_step", "words_generation")
-SLOW = ("bf16_quality", "time_to_quality", "zoo_quality", "words_time_to_loss")
+SLOW = ("bf16_quality", "time_to_quality", "zoo_quality", "words_time_to_loss", "handles_conditional", "handles_cyclegan",
+        "handles_vae")  # fmt: skip
 
 
 def main() -> None:
