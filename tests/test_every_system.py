@@ -453,6 +453,19 @@ def test_prime_widths_work(name, tmp_path):
 
 
 @every_room
+def test_either_side_of_a_switch_trains_and_is_saved(name, tmp_path):
+    fields_of = find_room(name).fields
+    switches = [field for field, about in fields_of.items() if about.kind == "bool"]
+    if not switches:
+        pytest.skip("no switches")
+    built(name)
+    for field in switches:
+        other = "false" if fields_of[field].default == "True" else "true"
+        overrides = small(name, train__steps=3, **{f"config__{field}": other})
+        assert works_or_says_why(name, overrides, tmp_path / field) == ""
+
+
+@every_room
 def test_other_channels_and_sizes_work_or_are_refused_in_one_line(name, tmp_path):
     recipe, _, spec = built(name)
     options = check_data(recipe.data)

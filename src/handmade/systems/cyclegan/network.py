@@ -79,7 +79,7 @@ class Residual(nn.Sequential):
 
 
 class Generator(nn.Module):
-    """Pictures (B, C, H, W) -> what to paint, (B, C [+ 1], H, W): colours before their tanh, a mask before its sigmoid.
+    """Pictures (B, C, H, W) -> what to paint, (B, C [+ 1], H, W): colours before their tanh, a mask before it is cut.
 
     The ResNet of Johnson et al. 2016 (arXiv 1603.08155): down to a quarter, blocks, up again; H and W multiples of 4.
     """

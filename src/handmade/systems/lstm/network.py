@@ -150,11 +150,9 @@ class LSTM(nn.Module):
         self.width = width
         self.tokens = nn.Embedding(vocabulary, width)
         self.layers = nn.ModuleList(Layer(width, width) for _ in range(layers))
-        self.head = nn.Linear(width, vocabulary, bias=False)
+        self.head = None if tied else nn.Linear(width, vocabulary, bias=False)  # tied: a token is asked for as it is read
         nn.init.normal_(self.tokens.weight, 0.0, 0.1 if tied else 1.0)
-        if tied:
-            self.head.weight = self.tokens.weight
-        else:
+        if self.head is not None:
             nn.init.zeros_(self.head.weight)
 
     def empty(self, rows: int) -> State:
@@ -178,9 +176,10 @@ class LSTM(nn.Module):
             memory.append(c)
         x = x if masks is None else x * masks[-1]
         new = State(torch.stack(said), torch.stack(memory))
+        weight = self.tokens.weight if self.head is None else self.head.weight  # (V, H)
         if targets is not None:
-            return linear_cross_entropy(x, self.head.weight, targets.T), new
-        return self.head(x).transpose(0, 1), new
+            return linear_cross_entropy(x, weight, targets.T), new
+        return linear(x, weight).transpose(0, 1), new
 
     def watch(self, tokens: Tensor, layer: int) -> tuple[Gates, Tensor]:
         """Read (T,) tokens step by step; what the gates of one layer did, each (T, H), and its memory (T, H)."""
