@@ -76,6 +76,12 @@ class Dice:
         """Uniform numbers in 0..1, (n, *shape)."""
         return self._cut(torch.rand(n * self.parts, *shape, generator=self.generator, device=self.device), n)
 
+    def spread(self, n: int) -> Tensor:
+        """Numbers in 0..1, (n,), one in each of as many equal stretches as the whole batch has items: a steadier mean."""
+        whole = n * self.parts
+        within = torch.rand(whole, generator=self.generator, device=self.device)
+        return self._cut((torch.arange(whole, device=self.device) + within) / whole, n)
+
     def integers(self, high: int, n: int, *shape: int) -> Tensor:
         """Whole numbers 0..high-1, (n, *shape), int64."""
         size = (n * self.parts, *shape)

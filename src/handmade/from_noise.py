@@ -1,10 +1,12 @@
 """What can be asked of every system that walks from noise to pictures: a room brings the network, these are its asks.
 
-A room that inherits from `FromNoise` says with `walker` how its network takes noise out, and with `told` what it hears.
+A room that inherits from `FromNoise` says with `walker` how its network takes noise out. What the network hears are labels: 0
+where nothing is said, v + 1 for value v.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,13 +14,14 @@ import torch
 from torch import Tensor
 
 from handmade.artifacts import Images, Reel
-from handmade.core import Range, System, ask
+from handmade.core import Judge, Range, Score, System, ask
 from handmade.data.given import given_squares
-from handmade.data.specs import ImageSpec
+from handmade.data.specs import ImageBatch, ImageSpec
 from handmade.errors import UserError
+from handmade.metrics.drawn import score_drawn
 from handmade.objectives.denoising import noisy
 from handmade.samplers.diffusion import SAMPLERS, Believe, Stop, end
-from handmade.samplers.walks import Walker
+from handmade.samplers.walks import Walker, held_out_error
 
 Sampler = Literal["dpm++", "ddim", "heun", "ddpm"]
 Count = Annotated[int, Range(1, 10_000)]
@@ -36,9 +39,15 @@ class FromNoise(System):
         """The network, ready to be asked for pictures."""
         raise NotImplementedError(f"{type(self).__name__} brings no walker")
 
+    def evaluate(self, held_out: ImageBatch, judge: Judge | None = None) -> Mapping[str, Score]:
+        """Draw as many pictures as were held out, with their labels, and compare; then the error on held-out pictures."""
+        drawn = self.walker.draw(held_out.labels + 1, seed=0, guidance=1.0, steps=20, sampler="dpm++")
+        error = held_out_error(self.walker, held_out.pixels, held_out.labels + 1)
+        return {**score_drawn(held_out.pixels, drawn, judge), "error": error}
+
     def told(self, label: str, n: int) -> Tensor:
-        """A label text -> what the network hears for each of n pictures, (n, ...): zeros say nothing."""
-        raise NotImplementedError(f"{type(self).__name__} hears nothing")
+        """A label text -> what the network hears for each of n pictures, (n, A)."""
+        return self.data.said(label, n).to(next(self.parameters()).device)
 
     def partly(self, labels: Tensor, hidden: float) -> Tensor:
         """(B, A) codes -> what is told while training: `hidden` of the pictures say nothing, the others each label less it."""

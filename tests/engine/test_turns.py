@@ -114,13 +114,25 @@ def test_parts_of_a_step_must_agree_on_whose_turn_it_is():
 
 @pytest.mark.parametrize("parts", [2, 4])
 @pytest.mark.parametrize(
-    "draw", [lambda d, n: d.normal(n, 3), lambda d, n: d.uniform(n), lambda d, n: d.integers(9, n, 2)]
+    "draw",
+    [
+        lambda d, n: d.normal(n, 3),
+        lambda d, n: d.uniform(n),
+        lambda d, n: d.integers(9, n, 2),
+        lambda d, n: d.spread(n),
+    ],
 )
 def test_parts_of_dice_are_the_whole_throw_cut(draw, parts):
     dice = [Dice(5, part, parts) for part in range(parts)]
     whole = Dice(5)
     for _ in range(2):  # the second throw too
         assert torch.equal(torch.cat([draw(one, 8 // parts) for one in dice]), draw(whole, 8))
+
+
+def test_spread_numbers_fall_into_equal_stretches():
+    numbers = Dice(3).spread(64)
+    assert ((numbers * 64).floor() == torch.arange(64)).all()
+    assert not torch.equal(numbers, Dice(4).spread(64))
 
 
 def test_dice_are_thrown_anew_in_every_step():

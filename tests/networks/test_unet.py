@@ -58,3 +58,4 @@ def test_waves_tell_times_apart():
     assert told.shape == (3, 8)
     assert torch.allclose(told[0], torch.tensor([0.0] * 4 + [1.0] * 4))
     assert torch.cdist(told, told).fill_diagonal_(1).min() > 0.5
+    assert waves(torch.zeros(3), 13).shape == (3, 13)

@@ -54,12 +54,6 @@ def test_noise_enters_by_its_level():
     assert torch.allclose(denoising.target(x, e, at, "velocity"), torch.tensor(-0.6 - 1.6))
 
 
-def test_spread_times_fall_into_equal_parts():
-    times = denoising.spread_times(torch.rand(64))
-    assert ((times * 64).floor() == torch.arange(64)).all()
-    assert (times < 1).all()
-
-
 def test_the_error_is_per_number_and_float32():
     error = denoising.squared_error(torch.zeros(3, 2, dtype=torch.bfloat16), torch.full((3, 2), 2.0))
     assert error.dtype == torch.float32 and error == 4

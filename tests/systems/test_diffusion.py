@@ -12,7 +12,7 @@ from PIL import Image
 from handmade.core import Dice
 from handmade.data.specs import ImageBatch, ImageSpec
 from handmade.errors import UserError
-from handmade.objectives.denoising import cosine, noisy, spread_times
+from handmade.objectives.denoising import cosine, noisy
 from handmade.samplers.walks import Walker
 from handmade.systems.diffusion.system import Config, Diffusion
 
@@ -43,7 +43,7 @@ def test_the_loss_is_the_mean_square_of_what_an_untrained_network_leaves_out(pre
     system.dice = Dice(3)
     (turn,) = system.objective(given)
     dice = Dice(3)  # the same draws again
-    at, e = cosine(spread_times(dice.uniform(6))), dice.normal(6, 1, 8, 8)
+    at, e = cosine(dice.spread(6)), dice.normal(6, 1, 8, 8)
     a, s = at.a.view(-1, 1, 1, 1), at.s.view(-1, 1, 1, 1)
     wanted = {"noise": e, "picture": given.pixels, "velocity": a * e - s * given.pixels}[predict]
     assert turn.player == "denoiser"

@@ -71,8 +71,6 @@ def test_time_labels_and_far_patches_reach_every_pixel():
 def test_what_cannot_be_cut_is_refused():
     with pytest.raises(UserError, match="9 px cannot be cut into patches of 2"):
         room(spec=ImageSpec(1, 9))
-    with pytest.raises(UserError, match="13 cannot be cut into 3 heads"):
-        room(Config(patch=2, width=13, heads=3))
 
 
 def test_pictures_of_a_seed_do_not_depend_on_the_crowd():

@@ -18,9 +18,10 @@ from torch.nn.functional import interpolate, silu
 
 def waves(t: Tensor, width: int, slowest: float = 10_000.0) -> Tensor:
     """(B,) numbers -> (B, width): sines and cosines of many frequencies (Vaswani et al. 2017, arXiv 1706.03762, 3.5)."""
-    steps = torch.arange(width // 2, device=t.device) / max(1, width // 2 - 1)
+    half = (width + 1) // 2
+    steps = torch.arange(half, device=t.device) / max(1, half - 1)
     angles = t.float()[:, None] * torch.exp(-math.log(slowest) * steps)
-    return torch.cat([angles.sin(), angles.cos()], 1)
+    return torch.cat([angles.sin(), angles.cos()], 1)[:, :width]
 
 
 def silent(layer: nn.Conv2d | nn.Linear) -> nn.Module:
@@ -36,11 +37,14 @@ def group_norm(width: int, learned: bool = True) -> nn.GroupNorm:
 
 
 class Attention(nn.Module):
-    """Every place looks at every other, and at the tokens of a context where there is one."""
+    """Every place looks at every other, and at the tokens of a context where there is one.
+
+    heads: at most; as many of them as divide the width
+    """
 
     def __init__(self, width: int, heads: int, context: int = 0):
         super().__init__()
-        self.heads = heads
+        self.heads = math.gcd(heads, width)
         self.norm = group_norm(width)
         self.ask = nn.Conv2d(width, 3 * width, 1)  # queries, keys and values
         self.read = nn.Linear(context, 2 * width) if context else None  # keys and values of the context

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-import torch
 from torch import Tensor
 
 FAINTEST = 1e-5  # least share of the picture in a^2 and of the noise in s^2, since guesses are divided by them
@@ -100,8 +99,3 @@ def middle_times(normal: Tensor, shift: float = 0.0) -> Tensor:
     shift: above 0 towards noise, below towards pictures
     """
     return (normal + shift).sigmoid()
-
-
-def spread_times(u: Tensor) -> Tensor:
-    """(B,) uniform draws -> (B,) times in 0..1, one in each of B equal parts: a steadier loss (Kingma et al. 2021, I.1)."""
-    return (torch.arange(len(u), device=u.device) + u) / len(u)

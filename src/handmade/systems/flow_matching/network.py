@@ -7,6 +7,7 @@ of the weights, and norms have no mean to take away (Zhang & Sennrich 2019, arXi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -24,7 +25,7 @@ class Layer(nn.Module):
 
     def __init__(self, width: int, heads: int):
         super().__init__()
-        self.heads = heads
+        self.heads = math.gcd(heads, width)  # as many as divide the width
         self.ask, self.say = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.own = nn.Parameter(torch.zeros(6, width))

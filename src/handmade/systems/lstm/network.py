@@ -150,7 +150,9 @@ class LSTM(nn.Module):
         self.width = width
         self.tokens = nn.Embedding(vocabulary, width)
         self.layers = nn.ModuleList(Layer(width, width) for _ in range(layers))
-        self.head = None if tied else nn.Linear(width, vocabulary, bias=False)  # tied: a token is asked for as it is read
+        self.head = (
+            None if tied else nn.Linear(width, vocabulary, bias=False)
+        )  # tied: a token is asked for as it is read
         nn.init.normal_(self.tokens.weight, 0.0, 0.1 if tied else 1.0)
         if self.head is not None:
             nn.init.zeros_(self.head.weight)
