@@ -21,9 +21,9 @@ from torch.optim import AdamW, Optimizer
 
 from handmade.artifacts import Images, Text
 from handmade.core import Score, System, Turn, ask
-from handmade.data.decode import ENDINGS, MOST_BYTES, decode
+from handmade.data.decode import decode
+from handmade.data.given import given_files
 from handmade.data.specs import ImageBatch, ImageSpec
-from handmade.data.tree import open_tree
 from handmade.errors import Damaged, UserError
 
 
@@ -125,11 +125,8 @@ class Classifier(System):
 
         path: a picture file or a folder of them
         """
-        found = open_tree(path)
-        names = found.named(*ENDINGS)
-        if not names:
-            raise UserError(f"no pictures in {path}: give a picture file, or a folder or .zip of them")
-        return Text(tuple(f"{name}: {self._named(found.read(name, MOST_BYTES))}" for name in names), stem="classes")
+        named = (f"{name}: {self._named(content)}" for name, content in given_files(path))
+        return Text(tuple(named), stem="classes")
 
     @ask
     def confusion(self) -> Images:
