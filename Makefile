@@ -4,13 +4,14 @@ BIN    := .venv/bin
 TORCH  ?= torch==2.13.0
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c .venv/constraints.txt
 
-.PHONY: demo test test-slow check bench clean
+.PHONY: demo test test-slow check studio bench clean studio-page
 
 demo: .venv/ready
 	$(BIN)/handmade demo
 
+# Two processes at a time; all tests of one room, and of one file, stay in one of them (tests/conftest.py).
 test: .venv/ready-dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 test-slow: .venv/ready-dev
 	$(BIN)/pytest -m "slow or network"
@@ -21,8 +22,15 @@ check: .venv/ready-check
 	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+studio: .venv/ready
+	$(BIN)/handmade studio
+
 bench: .venv/ready-dev
 	$(BIN)/python -m benchmarks
+
+# The page of the studio. Its built files are in the repository; this is only for those who change it, and needs Node.
+studio-page:
+	cd studio-page && npm ci && npm run check && npm run build
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache

@@ -28,6 +28,18 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With two processes (`-n 2`), the tests of one room go to one of them, which trains it once; else those of one file.
+
+    The rooms come first: they take longest, and what is short then fills up both processes to the end.
+    """
+    for item in items:
+        room = getattr(item, "callspec", None) and item.callspec.params.get("name")  # type: ignore[attr-defined]
+        in_rooms = item.path.name == "test_every_system.py"
+        item.add_marker(pytest.mark.xdist_group(str(room) if in_rooms and room else str(item.path)))
+    items.sort(key=lambda item: item.path.name != "test_every_system.py")
+
+
 @pytest.fixture
 def background() -> Iterator[Callable[..., Background]]:
     """Start `handmade WORDS` and go on."""

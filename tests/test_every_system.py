@@ -58,6 +58,8 @@ def small(name: str, **changed: Any) -> dict[str, str]:
     settings = {**PLAIN, "train.batch": "8", "train.score_items": "128", "train.warmup": "0.0", "train.log_every": "1"}
     if "dropout" in room.fields:
         settings["config.dropout"] = "0.0"  # drawn apart in every process
+    if "group" in room.fields:
+        settings["config.group"] = "2"  # items that are compared with each other stay in one part
     return {**settings, **{key.replace("__", "."): str(value) for key, value in changed.items()}}
 
 

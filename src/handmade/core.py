@@ -101,6 +101,7 @@ class System(nn.Module):
     step: int = 0  # updates done so far; set by the engine
     dice: Dice  # set by the engine before each step
     origin: Mapping[str, Any] | None = None  # where the weights come from; set when a run is loaded
+    borrowed: Mapping[str, Any] = {}  # systems of other runs that the recipe borrows, frozen, outside the module tree
     trained_on: Callable[[], Any] | None = None  # opens the training data of the run; set when a run is loaded
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -113,6 +114,12 @@ class System(nn.Module):
     def __init__(self, config: Any, data: Any):
         super().__init__()
         self.config, self.data, self.dice = config, data, Dice()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> System:
+        """Move to a device together with what is borrowed."""
+        for lent in self.borrowed.values():
+            lent._apply(fn, recurse)
+        return super()._apply(fn, recurse)
 
     def tell(self, text: str) -> None:
         """Hear what an ask says while it works; the command line prints it as it comes."""

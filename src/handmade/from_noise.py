@@ -18,9 +18,10 @@ from handmade.core import Judge, Range, Score, System, ask
 from handmade.data.given import given_squares
 from handmade.data.specs import ImageBatch, ImageSpec
 from handmade.errors import UserError
+from handmade.metrics.copies import nearest_known
 from handmade.metrics.drawn import score_drawn
 from handmade.objectives.denoising import noisy
-from handmade.samplers.diffusion import SAMPLERS, Believe, Stop, end
+from handmade.samplers.diffusion import SAMPLERS, Believe, end
 from handmade.samplers.walks import Walker, held_out_error
 
 Sampler = Literal["dpm++", "ddim", "heun", "ddpm"]
@@ -80,13 +81,7 @@ class FromNoise(System):
         steps: steps of the whole way
         sampler: the way from stop to stop
         """
-        noise = self.walker.noise(seed, range(1))
-        start = noise()
-        way = self.walker.walk(start, noise, self.told(label, 1), guidance, steps, sampler)
-        walk = [Stop(start, start), *way]
-        shown = [walk[round(k * (len(walk) - 1) / (stops - 1))] for k in range(stops)]
-        moments = torch.cat([torch.cat([stop.noisy, stop.clean], 2) for stop in shown])  # (stops, C, 2 H, H)
-        return Reel(moments / moments.abs().amax((1, 2, 3), keepdim=True).clamp_min(1), columns=stops)
+        return Reel(self.walker.film(self.told(label, 1), seed, guidance, steps, sampler, stops), columns=stops)
 
     @ask
     def compare(self, seed: int = 0, label: str = "", steps: Steps = 20) -> Images:
@@ -143,6 +138,25 @@ class FromNoise(System):
         start = noisy(given, noise(), self.walker.law(torch.tensor([strength], device=given.device)))
         walk = self.walker.walk(start, noise, self.told(label, n), guidance, steps, "dpm++", strength)
         return Images(torch.cat([given, end(walk)]))
+
+    @ask
+    def nearest(self, n: Annotated[int, Range(1, 64)] = 8, seed: int = 0, label: str = "", guidance: Guidance = 1.5,
+                steps: Steps = 20) -> Images:  # fmt: skip
+        """Put the nearest training picture under each new one: is anything copied?
+
+        n: how many pictures
+        seed: which pictures
+        label: what should be in them, such as glasses=yes
+        guidance: how loud the label is
+        steps: stops on the way from noise to picture
+        """
+        if self.trained_on is None:
+            raise UserError("what was copied needs the training pictures, which this run does not know")
+        drawn, known = self.walker.draw(self.told(label, n), seed, guidance, steps, "dpm++"), self.trained_on().pixels
+        found = nearest_known(drawn.cpu(), known)
+        pictures = torch.cat([drawn.cpu(), self.data.encode(known[found.index])])
+        apart = tuple(f"{distance:.3f} away" for distance in found.distance)
+        return Images(pictures, columns=n, titles=(*("drawn" for _ in apart), *apart))
 
     def _given(self, image: Path) -> Tensor:
         """The user's picture, (1, C, H, H)."""

@@ -103,3 +103,12 @@ def test_text_is_plain_where_standard_output_is_no_terminal(capsys):
 def test_odd_sizes_and_weights_that_want_gradients_are_drawn():
     pixels = torch.zeros(3, 1, 5, 11, requires_grad=True).to(torch.bfloat16)
     assert Images(pixels).picture().width > Images(pixels).picture().height
+
+
+def test_long_titles_are_broken_into_lines_and_short_ones_stay_on_one():
+    def sheet(title):
+        return Images(torch.zeros(2, 3, 64, 64), titles=("a", title)).picture()
+
+    short, long, endless = sheet("b"), sheet("a smiling face with long green hair"), sheet("word " * 200)
+    assert short.height < long.height < endless.height < short.height + 64
+    assert sheet("unbreakable" * 40).height == short.height

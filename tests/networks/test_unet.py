@@ -53,6 +53,16 @@ def test_attention_equals_torchs_own():
     assert torch.allclose(ours(x) - x, theirs.transpose(-1, -2).flatten(1, 2).unflatten(-1, (3, 3)), atol=1e-5)
 
 
+def test_folded_pictures_are_the_same_network_on_pixels_beside_each_other():
+    folded = net(fold=2)
+    plain = UNet(12, 8, 8, (1, 2), 1, 16)
+    plain.load_state_dict(folded.state_dict())
+    x, condition = torch.randn(2, 3, 8, 8), torch.randn(2, 16)
+    beside = plain(torch.nn.functional.pixel_unshuffle(x, 2), condition)
+    assert folded(x, condition).shape == (2, 2, 8, 8)
+    assert torch.equal(folded(x, condition), torch.nn.functional.pixel_shuffle(beside, 2))
+
+
 def test_waves_tell_times_apart():
     told = waves(torch.tensor([0.0, 1.0, 1000.0]), 8)
     assert told.shape == (3, 8)

@@ -10,7 +10,7 @@ import torch
 from handmade.objectives import denoising
 
 
-@pytest.mark.parametrize("law", denoising.LAWS.values(), ids=str)
+@pytest.mark.parametrize("law", denoising.LAWS.values(), ids=list(denoising.LAWS))
 def test_a_law_keeps_the_variance_and_goes_from_picture_to_noise(law):
     a, s = law(torch.linspace(0, 1, 101))
     assert torch.allclose(a.square() + s.square(), torch.ones(101), atol=1e-6)

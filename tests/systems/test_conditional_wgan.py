@@ -15,9 +15,10 @@ from handmade.engine.calibrate import Choice, apply
 from handmade.engine.convolution import any_fits, use_patches
 from handmade.engine.devices import World
 from handmade.errors import UserError
+from handmade.metrics.judged import agreement
 from handmade.systems.conditional_wgan.labels import code_of, read_change
 from handmade.systems.conditional_wgan.network import judged
-from handmade.systems.conditional_wgan.scores import agreement, monotonic
+from handmade.systems.conditional_wgan.scores import monotonic
 from handmade.systems.conditional_wgan.system import ConditionalWGAN, Config
 
 LABELS = {"glasses": ("no", "yes"), "hair": ("black", "blond", "red")}
@@ -343,7 +344,7 @@ def test_agreement_is_the_share_of_pictures_that_the_judge_names_as_asked():
     held_out = ImageBatch(torch.cat([left, left.flip(3)]), torch.tensor([[0, 0]] * 4 + [[1, 0]] * 4))
     drawn = held_out.pixels.clone()
     drawn[0] = drawn[4]
-    scores = agreement(drawn, held_out, data, Eyes())
+    scores = agreement(drawn, held_out.pixels, held_out.labels, data.labels, Eyes())
     assert scores.keys() == {"agreement_light"}
     assert scores["agreement_light"].value == 7 / 8
     assert scores["agreement_light"].floor == 1.0

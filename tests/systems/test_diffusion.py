@@ -92,7 +92,7 @@ def test_without_labels_a_label_is_refused():
 
 
 def test_sizes_that_cannot_be_halved_are_refused():
-    with pytest.raises(UserError, match=r"18 px cannot be halved 2 times.*multiple of 4"):
+    with pytest.raises(UserError, match=r"18 px cannot be folded by 1 and halved 2 times.*multiple of 4"):
         room(Config(width=8, multiples=(1, 2, 2)), ImageSpec(1, 18))
 
 

@@ -78,10 +78,18 @@ def _palette(frames: Sequence[Image.Image]) -> Image.Image:
 
 
 def _mp4(frames: list[Image.Image], path: Path, seconds: float, hold: float) -> Path:
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(mp4_bytes(frames, seconds, hold))
+    part.replace(path)
+    return path
+
+
+def mp4_bytes(frames: Sequence[Image.Image], seconds: float = 0.25, hold: float = 2.5) -> bytes:
+    """Encode pictures of one size, with even sides, as a film; the same pictures always give the same bytes. Needs `av`."""
     import av
 
-    part = path.with_name(f".{path.name}")
-    with av.open(str(part), "w", format="mp4") as film:
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4") as film:
         stream = film.add_stream("libx264", rate=Fraction(1) / Fraction(seconds).limit_denominator(100))
         stream.width, stream.height = frames[0].size
         stream.pix_fmt = "yuv420p"
@@ -89,5 +97,4 @@ def _mp4(frames: list[Image.Image], path: Path, seconds: float, hold: float) -> 
         for frame in [*frames, *[frames[-1]] * round(hold / seconds)]:
             film.mux(stream.encode(av.VideoFrame.from_image(frame)))
         film.mux(stream.encode())
-    part.replace(path)
-    return path
+    return out.getvalue()

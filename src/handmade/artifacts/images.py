@@ -22,6 +22,7 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 TILE = 64  # smallest side of a tile on a sheet: smaller pictures are magnified by a whole factor
 SIDE = 4096  # largest side of a sheet: more pictures make smaller tiles
 CAPTION = 18  # height of a title in pixels
+LEADING, LINES = 13, 5  # pixels from line to line of a longer title, and how many it may have
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,16 +92,18 @@ def contact_sheet(
     rows = math.ceil(len(pictures) / columns)
     width, height = _tile(pictures[0].size, columns, rows)
     gap = max(1, min(width, height) // 32)
-    line = CAPTION if titles else 0
+    font = ImageFont.load_default(size=11)
+    lines = [_lines(title, width, font) for title in titles]
+    most = max(map(len, lines), default=0)  # lines under the picture that has the longest title
+    line = CAPTION + (most - 1) * LEADING if most else 0
     sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + line + gap) + gap), MATTE)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
+    draw = ImageDraw.Draw(sheet)
     for index, picture in enumerate(pictures):
         x, y = gap + index % columns * (width + gap), gap + index // columns * (height + line + gap)
         sheet.paste(_on_paper(picture).resize((width, height), _filter(picture.width, width)), (x, y))
-        if titles:
-            draw.text(
-                (x + width / 2, y + height + line / 2), _cut(titles[index], width, font), PAPER, font, anchor="mm"
-            )
+        for number, words in enumerate(lines[index] if lines else ()):
+            middle = y + height + CAPTION / 2 + number * LEADING
+            draw.text((x + width / 2, middle), words, PAPER, font, anchor="mm")
     return sheet
 
 
@@ -126,6 +129,20 @@ def _on_paper(picture: Image.Image) -> Image.Image:
         return picture.convert("RGB")
     paper = Image.new("RGBA", picture.size, PAPER)
     return Image.alpha_composite(paper, picture).convert("RGB")
+
+
+def _lines(title: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    """Break a title into lines as wide as its tile; what does not fit into the last of them is left out."""
+    lines: list[str] = []
+    for word in title.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        elif len(lines) < LINES:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}"
+            break
+    return [_cut(line, width, font) for line in lines]
 
 
 def _cut(title: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

@@ -30,6 +30,7 @@ WORDS = {  # word -> module, one line of help
     "import": ("weights", "turn weights from elsewhere into a run like any other"),
     "export": ("weights", "write a run as a folder that other programs load"),
     "data": ("data", "data sets: list, prepare, show"),
+    "studio": ("studio", "everything in the browser: train, watch, play, understand, compare"),
     "doctor": ("doctor", "what this machine is, and whether everything needed is here"),
     "new": ("new", "start a room of your own from a template"),
 }

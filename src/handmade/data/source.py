@@ -91,6 +91,10 @@ OWN = {  # kind of data -> module and name of the source that reads the user's o
     "text": ("handmade.data.own_text", "OWN_TEXT"),
     "pairs": ("handmade.data.own_pairs", "OWN_PAIRS"),
     "domains": ("handmade.data.own_domains", "OWN_DOMAINS"),
+    "music": ("handmade.data.own_music", "OWN_MUSIC"),
+    "rolls": ("handmade.data.own_music", "OWN_ROLLS"),
+    "captions": ("handmade.data.own_captions", "OWN_CAPTIONS"),
+    "videos": ("handmade.data.own_videos", "OWN_VIDEOS"),
 }
 
 
@@ -103,7 +107,7 @@ class DataSource:
     licence: str
     homepage: str
     note: str  # size in words
-    kind: Literal["images", "domains", "points", "numbers", "text", "pairs"]
+    kind: Literal["images", "captions", "videos", "domains", "points", "numbers", "text", "pairs", "music", "rolls"]
     build: Builder = field(repr=False)  # (wanted, **options) -> (dataset, spec)
     files: Mapping[str, str] = field(default_factory=dict)  # file name -> SHA-256 of its unpacked bytes
     mirrors: tuple[Mirror, ...] = ()  # where the files come from, in the order in which they are tried
@@ -183,12 +187,16 @@ def anchored(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def kind_of(path: Path) -> str:
-    """What a user's folder or file holds, by the names of its files: "images", "domains", "text" or "pairs"."""
+    """What a user's folder or file holds, by the names of its files: "images", "domains", "text", "pairs" or "music"."""
     from handmade.data.tree import open_tree
 
     names = [entry.name.lower() for entry in open_tree(path).entries]
     if any(name.endswith((".tmx", ".tsv")) for name in names):
         return "pairs"
+    if any(name.endswith((".mid", ".midi")) for name in names):
+        return "music"
+    if any(name.endswith((".mp4", ".m4v", ".mov", ".webm", ".mkv")) for name in names):
+        return "videos"
     pictures = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".npz", ".parquet", "ubyte", ".gz")
     if {folder for name in names for folder in name.split("/")[:-1]} >= {"traina", "trainb"}:
         return "domains"

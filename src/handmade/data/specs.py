@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from handmade.data.codecs.caption import Prompted
 from handmade.errors import Damaged, UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -78,6 +79,47 @@ def value_code(word: str, values: Sequence[str], where: str) -> int:
         if word.lower() in same and (found := [i for i, value in enumerate(values) if value.lower() in same]):
             return found[0]
     raise UserError(f'{where}: no value "{word}"{did_you_mean(word, values)}')
+
+
+class CaptionBatch(NamedTuple):
+    """A training batch of pictures with a sentence about each."""
+
+    pixels: Tensor  # (B, C, H, W) float32 in [-1, 1]
+    tokens: Tensor  # (B, T) int64, the words of each caption, filled up with 0
+    labels: Tensor  # (B, A) int64, what is known of each picture beside its caption; A may be 0
+
+
+@dataclass(frozen=True, repr=False)
+class CaptionSpec(Prompted, ImageSpec):
+    """Square pictures with captions, made of the words of a vocabulary."""
+
+    vocabulary: tuple[str, ...] = ()
+    longest: int = 32  # words of a caption that are heard
+
+    def __repr__(self) -> str:
+        return f"CaptionSpec({self.channels} x {self.size} x {self.size}, {len(self.vocabulary):,} words)"
+
+
+class VideoBatch(NamedTuple):
+    """A training batch of clips with a sentence about each."""
+
+    pixels: Tensor  # (B, F, C, H, W) float32 in [-1, 1]
+    tokens: Tensor  # (B, T) int64, the words of each caption, filled up with 0
+    labels: Tensor  # (B, A) int64, what is known of each clip beside its caption; A may be 0
+
+
+@dataclass(frozen=True, repr=False)
+class VideoSpec(Prompted, ImageSpec):
+    """Short clips of square frames with captions, made of the words of a vocabulary."""
+
+    frames: int = 16  # of one clip
+    rate: float = 8.0  # frames a second when a clip is shown
+    vocabulary: tuple[str, ...] = ()
+    longest: int = 32  # words of a caption that are heard
+
+    def __repr__(self) -> str:
+        shape = f"{self.frames} x {self.channels} x {self.size} x {self.size}"
+        return f"VideoSpec({shape}, {len(self.vocabulary):,} words)"
 
 
 class DomainsBatch(NamedTuple):
@@ -184,6 +226,73 @@ class TextSpec:
         return f"TextSpec({self.codec.get('kind')} codec of {self.size:,} tokens, context {self.context})"
 
 
+class MusicBatch(NamedTuple):
+    """Windows of music: inputs are `tokens[:, :-1]`, targets `tokens[:, 1:]`, each at its place in the bar."""
+
+    tokens: Tensor  # (B, T+1) int64
+    fresh: Tensor  # (B,) bool: this row does not go on from the same row of the batch before
+    clock: Tensor  # (B, T+1) int64, 0 .. MusicSpec.clocks - 1: where in its bar, and in which voice, each token stands
+
+
+@dataclass(frozen=True, repr=False)
+class MusicSpec(TextSpec):
+    """Music in tokens, of performances (`events`) or of voices on a grid (`grid`), cut into windows."""
+
+    tempo: float = 90.0  # quarter notes a minute at which a grid is played
+    bar = 16  # steps of a bar of a grid
+
+    @property
+    def voices(self) -> int:
+        """Voices of a grid, which take turns token by token; 1 for performances."""
+        return self.coder.voices  # type: ignore[attr-defined]
+
+    @property
+    def clocks(self) -> int:
+        """Places that a token can have in a bar; 1 for performances, which know no bars."""
+        return self.bar * self.voices if self.codec["kind"] == "grid" else 1
+
+    def __repr__(self) -> str:
+        return f"MusicSpec({self.codec['kind']} codec of {self.size:,} tokens, context {self.context})"
+
+
+@dataclass(frozen=True)
+class RollSpec:
+    """Bars of music for several voices on a grid, one-hot: what each voice does at each step."""
+
+    voices: int
+    bars: int  # of one example
+    steps: int  # of one bar
+    low: int  # the lowest pitch
+    high: int  # the highest pitch
+    tempo: float = 90.0  # quarter notes a minute; a quarter note is four steps
+
+    @property
+    def states(self) -> int:
+        """What a voice can do at a step: begin one of the pitches low .. high, hold (state -2), rest (state -1)."""
+        return self.high - self.low + 3
+
+    def encode(self, states: Tensor) -> Tensor:
+        """(B, voices, bars, steps) int64 states -> (B, voices, bars, steps, states) float32 one-hot."""
+        import torch
+
+        return torch.nn.functional.one_hot(states, self.states).float()
+
+    def decode(self, scores: Tensor) -> Tensor:
+        """(B, voices, bars, steps, states) scores -> (B, voices, bars, steps) int64, the state of the highest score."""
+        return scores.argmax(-1)
+
+    def cells(self, states: Tensor) -> Tensor:
+        """(B, voices, bars, steps) states -> (B, bars * steps, voices) int64 cells of piano rolls (codecs/pianoroll.py)."""
+        rest, hold = self.states - 1, self.states - 2
+        cells = (states + self.low).masked_fill(states == rest, -1).masked_fill(states == hold, -2)
+        return cells.flatten(2).transpose(1, 2)
+
+    def states_of(self, cells: Tensor) -> Tensor:
+        """The inverse of `cells`."""
+        states = (cells - self.low).masked_fill(cells == -1, self.states - 1).masked_fill(cells == -2, self.states - 2)
+        return states.transpose(1, 2).unflatten(2, (self.bars, self.steps))
+
+
 class PairBatch(NamedTuple):
     """A training batch of sentences and their translations, padded with id 0, short rows first."""
 
@@ -230,10 +339,12 @@ class PairSpec:
         return self._coder.name(token)
 
 
-Spec = ImageSpec | DomainsSpec | PointsSpec | NumbersSpec | TextSpec | PairSpec
+Pictures = ImageSpec | CaptionSpec | VideoSpec | DomainsSpec
+Spec = Pictures | PointsSpec | NumbersSpec | TextSpec | PairSpec | MusicSpec | RollSpec
 _kinds: dict[str, type[Any]] = {
-    "images": ImageSpec, "domains": DomainsSpec, "points": PointsSpec, "numbers": NumbersSpec, "text": TextSpec,
-    "pairs": PairSpec,
+    "images": ImageSpec, "captions": CaptionSpec, "videos": VideoSpec, "domains": DomainsSpec, "points": PointsSpec,
+    "numbers": NumbersSpec, "text": TextSpec,
+    "pairs": PairSpec, "music": MusicSpec, "rolls": RollSpec,
 }  # fmt: skip
 
 

@@ -28,6 +28,7 @@ INTRO = (
     "Each model on this page began as random numbers and learned, on this machine, from examples alone. "
     "Move a slider to watch one learn; its numbers were measured on examples it never saw."
 )
+NOUNS = {"images": "pictures", "points": "points", "numbers": "numbers", "music": "music"}
 PLAY = '<svg viewBox="0 0 16 16" aria-hidden="true"><path class="on" d="M4 2.5v11l9-5.5z"/>' \
     '<path class="off" d="M4 3h3v10H4zM9 3h3v10H9z"/></svg>'  # fmt: skip
 MARK = (
@@ -71,7 +72,9 @@ def write_gallery(runs: Sequence[Path], out: Path, title: str = TITLE, intro: st
 def _page(stories: Sequence[Story], title: str, intro: str) -> str:
     script, style = ((HERE / f"page.{kind}").read_text("utf-8") for kind in ("js", "css"))
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'"
+    policy = (
+        f"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'"
+    )
     budget = PICTURES // max(1, len(stories))
     sections = "".join(_section(story, index, budget) for index, story in enumerate(stories))
     facts = [
@@ -191,7 +194,7 @@ def _scores(story: Story) -> str:
 
 def _floor_words(score: Measured, story: Story) -> str:
     makes = text(table(story.recipe.get("system")).get("makes"))
-    noun = {"images": "real pictures", "points": "real points", "numbers": "real numbers"}.get(makes, "real examples")
+    noun = f"real {NOUNS.get(makes, 'examples')}"
     return f"<b>{number(score.floor)}</b>, which is what {noun} score against other {noun}"
 
 

@@ -1,6 +1,7 @@
 """The stage: what a model made at each moment of its training, as frames that the reader moves through.
 
 Pictures become WebP at a quality that keeps the page small; points and text travel as values and are drawn by the page.
+Music is seen as pictures of its piano rolls, and what was made last can be heard.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ MOST = 24  # frames of a film
 TRIES = ((MOST, 720, 82), (MOST, 640, 64), (16, 560, 52), (10, 480, 42), (5, 400, 36), (2, 320, 30))
 POINTS, LINES, LETTERS = 600, 16, 60  # of one frame
 PROSE = 700  # letters of a passage
+NOTES = 2000  # of a piece that is played
+RATE, LONGEST = 22_050, 40  # of the sound on a page: samples a second, seconds
 
 
 class Stage(NamedTuple):
@@ -44,7 +47,21 @@ def stage(story: Story, budget: int) -> Stage | None:
     for kind, build in (("points", _points), ("text", _text), ("passage", _passage)):
         if [value["kind"] for value in values] == [kind] * len(samples):
             return build(story, samples, values)
-    return _pictures(story, samples, budget)
+    screen = _pictures(story, samples, budget)
+    last = values[-1] if len(values) == len(samples) and values[-1]["kind"] == "music" else None
+    return screen if screen is None or last is None else screen._replace(html=screen.html + _player(story, last))
+
+
+def _player(story: Story, value: dict[str, Any]) -> str:
+    """The sound of the last sample, small enough for a page."""
+    from handmade.midi import Note, Piece
+    from handmade.sound import render, sound_bytes
+
+    piece = Piece(tuple(Note(*note) for note in value["notes"]))
+    played = render(piece, value["instruments"], RATE)[: LONGEST * RATE]
+    sound = base64.b64encode(sound_bytes(played.mean(1, keepdims=True), RATE, "mp3", quality=0.3)).decode()
+    title = html.escape(f"The music that {story.title} made last", quote=True)
+    return f'<audio controls preload="none" aria-label="{title}" src="data:audio/mpeg;base64,{sound}"></audio>'
 
 
 def _pictures(story: Story, samples: Sequence[Sample], budget: int) -> Stage | None:
@@ -171,12 +188,32 @@ def _sample(sample: Sample) -> dict[str, Any] | None:
             isinstance(value.get("text"), str) and isinstance(given, int) and not isinstance(given, bool) and given >= 0
         )
         return value if sound else None
+    if value.get("kind") == "music":
+        return value if _is_music(value) else None
     if value.get("kind") != "points" or not isinstance(value.get("formula"), str):
         return None
     value = {**value, "curve": value.get("curve") or []}
     pairs = [value.get("low"), value.get("high"), *_list(value.get("points")), *_list(value["curve"])]
     sound = value.get("points") and all(_is_pair(pair) for pair in pairs)
     return value if sound and all(a < b for a, b in zip(value["low"], value["high"], strict=True)) else None
+
+
+def _is_music(value: dict[str, Any]) -> bool:
+    """Whether these are notes that can be played: start, length, pitch, velocity and track, in a few minutes."""
+    from handmade.sound import INSTRUMENTS
+
+    notes, played = _list(value.get("notes")), _list(value.get("instruments"))
+    limits = (600, 600, 127, 127, len(played) - 1)  # the largest value of each; the smallest is 0
+    return (
+        all(name in INSTRUMENTS for name in played)
+        and len(notes) <= NOTES
+        and all(isinstance(note, list) and len(note) == len(limits) for note in notes)
+        and all(
+            isinstance(part, int if place > 1 else int | float) and not isinstance(part, bool) and 0 <= part <= most
+            for note in notes
+            for place, (part, most) in enumerate(zip(note, limits, strict=True))
+        )
+    )
 
 
 def _is_pair(value: Any) -> bool:

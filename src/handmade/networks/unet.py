@@ -3,7 +3,9 @@
 Each size on the way back is reminded of its own on the way down (arXiv 1505.04597). The blocks are those that diffusion gave
 it: group norm, a condition that scales and shifts every second one (Dhariwal & Nichol 2021, arXiv 2105.05233, section 3.1),
 attention where the picture is small, and last layers that start at zero. Differing for speed on a CPU: steps up copy their
-neighbours, without a convolution; one skip per block; attention is written out, since torch's is slow in bf16 for few tokens.
+neighbours, without a convolution; one skip per block; attention is written out, since torch's is slow in bf16 for few tokens;
+and a picture may be folded first, so that a few neighbouring pixels are one place of more channels (Hoogeboom et al. 2023,
+arXiv 2301.11093, section 3.3).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, silu
+from torch.nn.functional import interpolate, pixel_shuffle, pixel_unshuffle, silu
 
 
 def waves(t: Tensor, width: int, slowest: float = 10_000.0) -> Tensor:
@@ -90,16 +92,19 @@ class UNet(nn.Module):
     condition: length of the vector that every block listens to
     attended: how many of the smallest levels look at all places at once
     context: length of the tokens that attention may also look at; 0: there are none
+    fold: pixels of a side that become one place, with all their channels
+    heads: of attention, at most; 0: no place looks at another but through convolutions, so that any size will do
     """
 
     def __init__(self, inner: int, outer: int, width: int, multiples: Sequence[int], blocks: int, condition: int,
-                 attended: int = 1, heads: int = 4, dropout: float = 0.0, context: int = 0):  # fmt: skip
+                 attended: int = 1, heads: int = 4, dropout: float = 0.0, context: int = 0, fold: int = 1):  # fmt: skip
         super().__init__()
+        self.fold, inner, outer = fold, inner * fold**2, outer * fold**2
         widths = [width * multiple for multiple in multiples]
         small = len(widths) - attended  # levels from here on are attended
 
         def block(inner: int, level: int) -> Block:
-            attention = Attention(widths[level], heads, context) if level >= small else None
+            attention = Attention(widths[level], heads, context) if level >= small and heads else None
             return Block(inner, widths[level], condition, attention, dropout)
 
         self.stem = nn.Conv2d(inner, widths[0], 3, 1, 1)
@@ -110,7 +115,7 @@ class UNet(nn.Module):
             last = level == len(widths) - 1
             self.shrink.append(nn.Identity() if last else nn.Conv2d(wide, wide, 3, 2, 1))
             now = wide
-        self.middle = Block(now, now, condition, Attention(now, heads, context), dropout)
+        self.middle = Block(now, now, condition, Attention(now, heads, context) if heads else None, dropout)
         for level in reversed(range(len(widths))):
             wide = widths[level]
             self.up.append(nn.ModuleList(block((now if i == 0 else wide) + wide, level) for i in range(blocks)))
@@ -119,7 +124,7 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor, context: Tensor | None = None) -> Tensor:
         """(B, inner, H, W), (B, condition), perhaps (B, T, context) -> (B, outer, H, W)."""
-        x, condition, kept = self.stem(x), silu(condition), []
+        x, condition, kept = self.stem(pixel_unshuffle(x, self.fold)), silu(condition), []
         for stage, shrink in zip(self.down, self.shrink, strict=True):
             for block in stage:  # type: ignore[attr-defined]
                 x = block(x, condition, context)
@@ -131,4 +136,4 @@ class UNet(nn.Module):
                 x = interpolate(x, scale_factor=2.0)  # nearest neighbours
             for block in stage:  # type: ignore[attr-defined]
                 x = block(torch.cat([x, kept.pop()], 1), condition, context)
-        return self.out(silu(self.norm(x)))
+        return pixel_shuffle(self.out(silu(self.norm(x))), self.fold)

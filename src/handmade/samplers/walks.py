@@ -35,12 +35,17 @@ class Walker:
     device: torch.device
 
     def draw(self, told: Tensor, seed: int, guidance: float, steps: int, sampler: str,
-             change: Callable[[Believe], Believe] = lambda believe: believe) -> Tensor:  # fmt: skip
-        """New pictures (n, *shape) from the noise of a seed, one for each row of `told` (n, ...)."""
+             change: Callable[[Believe], Believe] = lambda believe: believe,
+             against: Tensor | None = None) -> Tensor:  # fmt: skip
+        """New pictures (n, *shape) from the noise of a seed, one for each row of `told` (n, ...).
+
+        against: rows (n, ...) that guidance leads away from; left out, it leads away from what is drawn unasked
+        """
         ends = []
         for rows in torch.arange(len(told)).split(TOGETHER):
-            noise = self.noise(seed, rows.tolist())
-            ends.append(end(self.walk(noise(), noise, told[rows], guidance, steps, sampler, change=change)))
+            noise, away = self.noise(seed, rows.tolist()), None if against is None else against[rows]
+            walk = self.walk(noise(), noise, told[rows], guidance, steps, sampler, change=change, against=away)
+            ends.append(end(walk))
         return torch.cat(ends)
 
     def noise(self, seed: int, pictures: Iterable[int]) -> Draw:
@@ -49,24 +54,35 @@ class Walker:
         return lambda: source.draw(*self.shape).to(self.device)
 
     def walk(self, x: Tensor, noise: Draw, told: Tensor, guidance: float, steps: int, sampler: str, start: float = 1.0,
-             change: Callable[[Believe], Believe] = lambda believe: believe) -> Iterator[Stop]:  # fmt: skip
+             change: Callable[[Believe], Believe] = lambda believe: believe,
+             against: Tensor | None = None) -> Iterator[Stop]:  # fmt: skip
         """One walk of pictures x (B, *shape) from time `start` back to 0.
 
         change: lays something over what the network believes: a part that is known, say
         """
-        believe = change(self.believe(told, guidance))
+        believe = change(self.believe(told, guidance, against))
         return SAMPLERS[sampler](believe, x, even_times(steps, start).to(x.device), self.law, noise)
 
-    def believe(self, told: Tensor, guidance: float) -> Believe:
+    def film(self, told: Tensor, seed: int, guidance: float, steps: int, sampler: str, stops: int) -> Tensor:
+        """One picture at even stops of its walk, the noisy one above the one believed behind it, (stops, C, 2 H, H)."""
+        noise = self.noise(seed, range(1))
+        start = noise()
+        walk = [Stop(start, start), *self.walk(start, noise, told, guidance, steps, sampler)]
+        shown = [walk[round(k * (len(walk) - 1) / (stops - 1))] for k in range(stops)]
+        moments = torch.cat([torch.cat([stop.noisy, stop.clean], 2) for stop in shown])
+        return moments / moments.abs().amax((1, 2, 3), keepdim=True).clamp_min(1)
+
+    def believe(self, told: Tensor, guidance: float, against: Tensor | None = None) -> Believe:
         """The network as a sampler sees it; where guidance asks for both, it is asked with what is told and without."""
-        plain = guidance == 1.0 or not bool(told.any())
+        without = torch.zeros_like(told) if against is None else against
+        plain = guidance == 1.0 or torch.equal(told, without)
 
         def believed(x: Tensor, t: Tensor) -> Tensor:
             times = t.expand(len(x))
             if plain:
                 guess = self.guess(x, times, told)
             else:
-                both = self.guess(torch.cat([x, x]), times.repeat(2), torch.cat([told, torch.zeros_like(told)]))
+                both = self.guess(torch.cat([x, x]), times.repeat(2), torch.cat([told, without]))
                 asked, unasked = both.chunk(2)
                 guess = guided(asked, unasked, guidance)
             return picture_in(guess, x, self.law(t), self.predict).clamp(-1, 1)

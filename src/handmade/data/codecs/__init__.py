@@ -12,10 +12,24 @@ from typing import Any, Literal, Protocol
 from handmade.data.codecs.bpe import BPE
 from handmade.data.codecs.chars import Chars
 from handmade.data.codecs.gpt2 import GPT2
+from handmade.data.codecs.grid import Grid
+from handmade.data.codecs.midi_events import Events
 from handmade.data.codecs.words import Words
 from handmade.errors import Damaged, UserError, did_you_mean
 
-__all__ = ["BPE", "GPT2", "Chars", "Codec", "Kind", "Words", "codec_from_values", "show_work", "train_codec"]
+__all__ = [
+    "BPE",
+    "GPT2",
+    "Chars",
+    "Codec",
+    "Events",
+    "Grid",
+    "Kind",
+    "Words",
+    "codec_from_values",
+    "show_work",
+    "train_codec",
+]
 
 Kind = Literal["chars", "words", "bpe", "gpt2"]
 
@@ -52,11 +66,12 @@ class Codec(Protocol):
 
 
 _kinds: dict[str, Any] = {cls.kind: cls for cls in (Chars, Words, BPE, GPT2)}
+_music: dict[str, Any] = {cls.kind: cls for cls in (Events, Grid)}  # music, in tokens that can be written as words
 
 
 def codec_from_values(values: Mapping[str, Any]) -> Codec:
     """Rebuild a codec from its plain values; Damaged where they describe none."""
-    kind = _kinds.get(str(values.get("kind", "")))
+    kind = {**_kinds, **_music}.get(str(values.get("kind", "")))
     if kind is None:
         raise Damaged(f"no codec of kind {values.get('kind')!r} is known ({', '.join(_kinds)})")
     try:

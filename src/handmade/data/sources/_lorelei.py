@@ -96,7 +96,7 @@ def options(seed: int, index: int, face: Mapping[str, str]) -> dict[str, Any]:
         "eyesColor": [EYES[face["eyes"]]],
         "mouthVariant": [f"{face['expression']}{mouth:02d}"],
         "glassesProbability": 100 if face["glasses"] == "yes" else 0,
-        "glassesVariant": [f"variant{_pick(FRAMES, seed, index, 'frame'):02d}"],
+        "glassesVariant": [f"variant{int(face.get('frame', _pick(FRAMES, seed, index, 'frame'))):02d}"],
         "glassesColor": ["20202a"],
         "mouthColor": ["8c2f3a"],
         "noseColor": ["5a3a30"],

@@ -25,11 +25,12 @@ from handmade.core import Judge, Range, Score, System, Turn, ask, seeded
 from handmade.data.specs import ImageBatch, ImageSpec
 from handmade.errors import UserError
 from handmade.metrics.drawn import score_drawn
+from handmade.metrics.judged import agreement, known_to
 from handmade.objectives.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
 from handmade.samplers.latents import latents, seed_numbers, square, walk
 from handmade.systems.conditional_wgan.labels import code_of, example, read_change, surprise, with_labels
 from handmade.systems.conditional_wgan.network import Critic, Generator, initialise, judged
-from handmade.systems.conditional_wgan.scores import agreement, known_to, monotonic
+from handmade.systems.conditional_wgan.scores import monotonic
 
 REMEMBERED = 1024  # rows of training labels, from which unnamed labels are drawn
 FADED, STEPS = 100, 8  # fades that are scored, and their strides
@@ -124,14 +125,15 @@ class ConditionalWGAN(System):
         z = latents(len(held_out.pixels), self.config.latent, seed=0)
         drawn = self._draw(z, code_of(held_out.labels, self.data))
         scores = score_drawn(held_out.pixels, drawn, judge)
-        if judge is None or not (known := known_to(judge, self.data)):
+        if judge is None or not (known := known_to(judge, self.data.labels)):
             return scores
         name, values = known[0], self.data.labels[known[0]]
         start = with_labels(held_out.labels[:FADED], {name: 0}, self.data)
         end = with_labels(start, {name: len(values) - 1}, self.data)
         faded = self._fade(latents(len(start), self.config.latent, seed=1), start, end, STEPS)
         rising = monotonic(faded, STEPS + 1, name, values[-1], judge)
-        return {**scores, **agreement(drawn, held_out, self.data, judge), "monotonic": rising}
+        seen = agreement(drawn, held_out.pixels, held_out.labels, self.data.labels, judge)
+        return {**scores, **seen, "monotonic": rising}
 
     @ask
     def generate(self, n: Annotated[int, Range(1, 10_000)] = 64, seed: int = 0, label: str = "") -> Images:

@@ -15,12 +15,12 @@ class Denoiser(nn.Module):
     """Noisy pictures, their times and their labels -> a guess of the same shape."""
 
     def __init__(self, channels: int, labels: Mapping[str, Sequence[str]], width: int, multiples: Sequence[int],
-                 blocks: int, attended: int, dropout: float):  # fmt: skip
+                 blocks: int, attended: int, dropout: float, fold: int = 1):  # fmt: skip
         super().__init__()
         self.width, condition = width, 4 * width
         self.time = nn.Sequential(nn.Linear(width, condition), nn.SiLU(), nn.Linear(condition, condition))
         self.labels = nn.ModuleList(nn.Embedding(len(values) + 1, condition) for values in labels.values())
-        self.unet = UNet(channels, channels, width, multiples, blocks, condition, attended, dropout=dropout)
+        self.unet = UNet(channels, channels, width, multiples, blocks, condition, attended, dropout=dropout, fold=fold)
 
     def forward(self, x_t: Tensor, t: Tensor, said: Tensor) -> Tensor:
         """(B, C, H, H), times (B,) in 0..1, labels (B, A): 0 nothing is said, v + 1 value v -> (B, C, H, H)."""

@@ -1,0 +1,173 @@
+"""The shipped runs that make pictures from noise and from words: are the pictures right, fresh, and made in few looks?
+
+`python -m benchmarks pictures_quality`, or some parts: `python -m benchmarks.pictures_quality clothes words`. Parts that are
+not run again keep the figures of the last time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.record import RESULTS, figure, record
+from handmade import api
+from handmade.core import Judge
+from handmade.metrics.copies import copied, nearest_known
+from handmade.metrics.image import frechet, kid
+from handmade.recipe import read_recipe
+
+CLOTHES, FACES, FLOW, WORDS = (
+    f"zoo:{name}" for name in ("diffusion/clothes", "diffusion/faces", "flow_matching/faces", "text_to_image/faces")
+)
+DCGAN = "zoo:dcgan/faces"
+MANY, SOME = 2048, 1000
+STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+AGREE = {"hair": 0.99, "glasses": 0.99, "skin": 0.99, "background": 0.99, "cut": 0.97, "eyes": 0.97, "expression": 0.90}
+
+Part = tuple[list[dict[str, Any]], dict[str, Any]]
+
+
+def eyes_of(run: str) -> Judge:
+    """The judge that a run's recipe names."""
+    judge = api.judge_of(read_recipe(api.find_run(run).folder / "recipe.toml"), torch.device("cpu"))
+    if judge is None:
+        raise SystemExit(f"the recipe of {run} names no judge")
+    return judge
+
+
+def held(run: str, items: int) -> Any:
+    """Held-out examples of a run's recipe."""
+    return api.held_out(read_recipe(api.find_run(run).folder / "recipe.toml"), items)
+
+
+def minutes(run: str) -> float:
+    """How long a shipped run was trained."""
+    return next(api.find_run(run).events("end"))["seconds"] / 60
+
+
+def clothes() -> Part:
+    """Frechet distance of 2,048 drawn and 2,048 held-out clothes, beside two halves of the real; few looks and many."""
+    system, judge = api.load(CLOTHES), eyes_of(CLOTHES)
+    real = held(CLOTHES, 2 * MANY)
+    a, b = judge(real.pixels[:MANY]), judge(real.pixels[MANY:])
+    told = real.labels[:MANY] + 1
+    few = judge(system.walker.draw(told, 0, 1.0, 20, "dpm++"))
+    value, floor = frechet(few, b), frechet(a, b)
+    about = (
+        f"Frechet distance of {MANY:,} pictures of `diffusion/clothes` in 20 looks to held-out ones, in the features of"
+    )
+    about = f"{about} `classifier/clothes`, times that of real ones ({value:.2f} over {floor:.2f})"
+    figures = {"clothes frechet": figure(value / floor, "at most 1.5", value / floor <= 1.5, about)}
+    slow = judge(system.walker.draw(told[:SOME], 0, 1.0, 250, "ddpm"))
+    quick, long = kid(few[:SOME], b), kid(slow, b)
+    about = f"KID of `diffusion/clothes` in 20 looks of dpm++ ({quick.value:.4f}) beside 250 of ddpm ({long.value:.4f})"
+    holds = quick.value <= max(1.1 * long.value, long.high)
+    figures["clothes looks"] = figure(quick.value, "at most 1.1 times, or within its interval", holds, about)
+    rows = [{"part": "clothes", "frechet": value, "floor": floor, "kid_20": quick._asdict(), "kid_250": long._asdict()}]
+    return rows, {
+        **figures,
+        **memory(CLOTHES, few=system.walker.draw(told[:SOME], 1, 1.0, 20, "dpm++"), real=real.pixels[:SOME]),
+    }
+
+
+def faces() -> Part:
+    """KID of faces beside that of dcgan/faces, both by the same judge on the same held-out faces."""
+    rows: list[dict[str, Any]] = []
+    figures: dict[str, Any] = {}
+    plain = api.evaluate(DCGAN, SOME)["kid"]
+    for run in (FACES, FLOW):
+        system, judge, real = api.load(run), eyes_of(run), held(run, SOME)
+        told, seen = real.labels + 1, judge(real.pixels)
+        drawn = system.walker.draw(told, 0, 1.0, 20, "dpm++")
+        quick, slow = kid(judge(drawn), seen), kid(judge(system.walker.draw(told, 0, 1.0, 250, "ddpm")), seen)
+        name, ratio = run[4:], quick.value / plain.value
+        about = (
+            f"KID of `{name}` ({quick.value:.4f}, {minutes(run):.0f} minutes of training) over that of `dcgan/faces`"
+        )
+        about = f"{about} ({plain.value:.3f}, {minutes(DCGAN):.0f} minutes)"
+        figures[f"{name} kid"] = figure(ratio, "at most 0.25", ratio <= 0.25, about)
+        about = f"KID of `{name}` in 20 looks of dpm++ ({quick.value:.4f}) beside 250 of ddpm ({slow.value:.4f})"
+        holds = quick.value <= max(1.1 * slow.value, slow.high)
+        figures[f"{name} looks"] = figure(quick.value, "at most 1.1 times, or within its interval", holds, about)
+        figures |= memory(run, drawn, real.pixels)
+        rows.append({"part": name, "kid_20": quick._asdict(), "kid_250": slow._asdict(), "dcgan": plain._asdict()})
+    return rows, figures
+
+
+def memory(run: str, few: Tensor, real: Tensor) -> dict[str, Any]:
+    """Share of drawn pictures that lie nearer to a training picture than any held-out one does."""
+    known = api.load(run).trained_on()  # type: ignore[misc]
+    known = getattr(known, "pictures", known).pixels
+    share, border = copied(few, real, known), float(nearest_known(real, known).distance.min())
+    about = (
+        f"share of {len(few):,} pictures of `{run[4:]}` nearer to a training picture than any of {len(real):,} held-out"
+    )
+    about = f"{about} ones is (root mean square {border:.3f})"
+    return {f"{run[4:]} copies": figure(share, "at most 0.01", share <= 0.01, about)}
+
+
+def words() -> Part:
+    """Whether pictures show what captions of unseen combinations ask for, by the eyes of an independent classifier."""
+    system, judge, real = api.load(WORDS), eyes_of(WORDS), held(WORDS, 500)
+    refiner = system.borrowed["refiner"]
+    rows: list[dict[str, Any]] = []
+    for strength in STRENGTHS:
+        coarse = system.walker.draw(real.tokens, 0, strength, 20, "dpm++")
+        fine = torch.cat([refiner.enlarge(part, seed=0) for part in coarse.split(50)]) if strength == 2.0 else None
+        for stage, drawn in (("coarse", coarse), ("refined", fine)):
+            if drawn is not None:
+                shares = seen_in(drawn, real.labels, system.data.labels, judge)
+                rows.append(
+                    {"part": "words", "guidance": strength, "stage": stage, "spread": spread(judge(drawn)), **shares}
+                )
+    shown = next(row for row in rows if row["stage"] == "refined")
+    most = seen_in(real.pixels, real.labels, system.data.labels, judge)
+    figures = {}
+    for name, goal in AGREE.items():
+        about = f"share of {len(real.labels)} refined pictures of `text_to_image/faces`, captions of unseen combinations,"
+        about = f"{about} in which `classifier/faces` sees the {name} asked for (of real ones: {most[name]:.3f})"
+        figures[f"words {name}"] = figure(shown[name], f"at least {goal}", shown[name] >= goal, about)
+    drawn = system.walker.draw(real.tokens, 1, 2.0, 20, "dpm++")
+    return [*rows, {"part": "words", "stage": "real", **most}], {**figures, **memory(WORDS, drawn, real.pixels)}
+
+
+def seen_in(drawn: Tensor, labels: Tensor, named: Any, judge: Judge) -> dict[str, float]:
+    """Attribute -> share of pictures in which the judge sees what was asked for."""
+    odds = judge.odds(drawn)
+    shares = {}
+    for column, (name, values) in enumerate(named.items()):
+        asked = torch.tensor([judge.labels[name].index(value) for value in values])[labels[:, column]]
+        shares[name] = round(float((odds[name].argmax(1) == asked).float().mean()), 4)
+    return shares
+
+
+def spread(features: Tensor) -> float:
+    """How different pictures are: the mean distance between two of them, in the judge's features."""
+    return round(float(torch.pdist(features).mean()), 4)
+
+
+PARTS: dict[str, Callable[[], Part]] = {"clothes": clothes, "faces": faces, "words": words}
+
+
+@torch.no_grad()
+def main(names: list[str] | None = None) -> None:
+    """Run the parts that are named, or all, and record them beside those that were measured before."""
+    rows, figures, path = [], {}, RESULTS / "pictures_quality.json"
+    if names and path.exists():
+        before = json.loads(path.read_text("utf-8"))
+        rows, figures = before["rows"], before["figures"]
+    for name in names or PARTS:
+        found, measured = PARTS[name]()
+        parts = {row["part"] for row in found}
+        rows = [row for row in rows if row["part"] not in parts] + found
+        figures |= measured
+    record("pictures_quality", rows, **figures)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
