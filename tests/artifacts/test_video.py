@@ -27,9 +27,9 @@ def clips(n: int = 2, frames: int = 5, channels: int = 3, size: int = 8) -> torc
 def test_every_clip_is_an_animation_with_its_frames_in_order(tmp_path):
     files = Video(clips(), rate=5, hold=1.0).save(tmp_path)
     names = [file.name for file in files]
-    assert names == (["000000.gif", "000000.mp4", "000001.gif", "000001.mp4"] if FILMS else ["000000.gif", "000001.gif"]) + [
-        "sheet.png"
-    ]
+    assert names == (
+        ["000000.gif", "000000.mp4", "000001.gif", "000001.mp4"] if FILMS else ["000000.gif", "000001.gif"]
+    ) + ["sheet.png"]
     with Image.open(files[0]) as film:
         assert film.n_frames == 5 and film.size == (256, 256)
         times, levels = [], []
@@ -65,7 +65,9 @@ def test_a_note_in_a_gif_that_is_damaged_or_absent_is_said(tmp_path):
     file = Video(clips(1), origin=ORIGIN).save(tmp_path)[0]
     whole = file.read_bytes()
     place = whole.index(GIF_COMMENT)
-    file.write_bytes(whole[:place] + whole[place : place + 40].replace(b"handmade {", b"handmade [") + whole[place + 40 :])
+    file.write_bytes(
+        whole[:place] + whole[place : place + 40].replace(b"handmade {", b"handmade [") + whole[place + 40 :]
+    )
     with pytest.raises(Damaged, match="note of origin is not JSON"):
         read_origin(file)
     for broken in (whole[:place], b"GIF89a", whole[: place + 30]):

@@ -14,7 +14,7 @@ from handmade.data.sources import _lorelei as lorelei
 from handmade.data.sources import _moving as moving
 from handmade.data.sources import clips as source
 from handmade.data.sources import faces as drawings
-from handmade.data.specs import VideoSpec, spec_from_json, spec_to_json
+from handmade.data.specs import spec_from_json, spec_to_json
 from handmade.errors import UserError
 
 
@@ -77,7 +77,7 @@ def test_the_sentence_names_what_the_labels_say():
 
 
 def test_what_is_drawn_moves_evenly_in_the_direction_named_and_stays_inside():
-    dataset, spec = opened("test", held_out=72)
+    dataset, _ = opened("test", held_out=72)
     batch = all_of(dataset)
     ground = batch.pixels[:, :1, :, :1, :1]
     apart = (batch.pixels - ground).abs().amax(2)  # (N, F, H, W)
@@ -90,7 +90,10 @@ def test_what_is_drawn_moves_evenly_in_the_direction_named_and_stays_inside():
     for way, code in zip((middles[:, -1] - middles[:, 0]).tolist(), batch.labels[:, 2].tolist(), strict=True):
         right, down = list(moving.DIRECTIONS.values())[code]
         assert math.hypot(*way) > 0.29 * 32
-        assert [abs(part) < 0.3 or part * side > 0 for part, side in zip(way, (right, down), strict=True)] == [True, True]
+        assert [abs(part) < 0.3 or part * side > 0 for part, side in zip(way, (right, down), strict=True)] == [
+            True,
+            True,
+        ]
 
 
 def test_a_pixel_on_an_edge_is_partly_shape():
@@ -108,7 +111,9 @@ def test_distances_are_those_to_the_outline():
     middle = moving.TABLE // 2
     assert float(table["circle"][middle, middle]) == pytest.approx(-0.9, abs=0.03)
     assert float(table["square"][middle, middle]) == pytest.approx(-0.8, abs=0.03)
-    assert float(table["square"][0, 0]) == pytest.approx(math.sqrt(2) * 0.8, abs=1e-4)  # from a corner of the table, 1.6
+    assert float(table["square"][0, 0]) == pytest.approx(
+        math.sqrt(2) * 0.8, abs=1e-4
+    )  # from a corner of the table, 1.6
     assert float(table["ring"][middle, middle]) == pytest.approx(0.45, abs=0.03)
     assert all((shape < 0).any() and (shape[0] > 0).all() for shape in table.values())
 
@@ -153,7 +158,9 @@ def test_a_clip_fades_from_one_drawing_to_the_other():
     number, face, change = next(source._changing(0, 0, 90, held_out=False))
     ends = [lorelei.draw(0, number, known, 16) for known in source._ends(face, change)]
     clip = spec.decode(dataset.batch(torch.tensor([0]), torch.Generator()).pixels)[0]
-    assert torch.equal(clip[0], torch.from_numpy(ends[0].copy())) and torch.equal(clip[-1], torch.from_numpy(ends[1].copy()))
+    assert torch.equal(clip[0], torch.from_numpy(ends[0].copy())) and torch.equal(
+        clip[-1], torch.from_numpy(ends[1].copy())
+    )
     away = (clip.float() - clip[:1].float()).abs().mean((1, 2, 3))
     assert (away.diff() >= 0).all() and away[-1] > 0
 

@@ -109,7 +109,9 @@ def test_broken_clips_are_named_and_too_many_are_an_error(tmp_path: Path):
     again = own(tmp_path)  # from the cache
     assert again.report == clips.report and torch.equal(again.pixels, clips.pixels)
     (tmp_path / "c.gif").write_text("not a clip")
-    with pytest.raises(UserError, match=r"3 of 9 clips .* are broken \(b.gif: broken.*none.gif: there is no such file") as error:
+    with pytest.raises(
+        UserError, match=r"3 of 9 clips .* are broken \(b.gif: broken.*none.gif: there is no such file"
+    ) as error:
         own(table(tmp_path, {**rows, "none.gif": "it grows"}))
     assert "\n" not in str(error.value)
 
@@ -117,7 +119,9 @@ def test_broken_clips_are_named_and_too_many_are_an_error(tmp_path: Path):
 @pytest.mark.parametrize(
     ("limit", "says"), [("MOST_FRAMES", "frames, more than the 3 allowed"), ("MOST_BYTES", "more than the"),
                         ("MOST_PIXELS", "pixels is more than")])  # fmt: skip
-def test_clips_larger_than_our_limits_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, says: str):
+def test_clips_larger_than_our_limits_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, says: str
+):
     animation(tmp_path / "a.gif")
     monkeypatch.setattr(own_videos, limit, 3)
     with pytest.raises(UserError, match=says):
@@ -127,7 +131,11 @@ def test_clips_larger_than_our_limits_are_refused(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("head", "rows", "says"),
     [
-        ("file_name,text", {"a.gif": "it grows", "b.gif": "  "}, "1 of 2 clips have an empty caption, the first is b.gif"),
+        (
+            "file_name,text",
+            {"a.gif": "it grows", "b.gif": "  "},
+            "1 of 2 clips have an empty caption, the first is b.gif",
+        ),
         ("file_name,about", {"a.gif": "it grows"}, "needs the columns file_name and text"),
         ("file_name,text", {"a.txt": "it grows"}, "there is no such file"),
         ("file_name,text", {"../a.gif": "it grows"}, "there is no such file"),

@@ -13,7 +13,9 @@ from handmade.metrics.moving import OUTLINES, agreement, look, score_moving, wil
 OBJECTS, COLOURS, WAYS = tuple(OUTLINES), ("red", "green", "blue"), ("right", "down", "left", "up")
 
 
-def disc(way: tuple[float, float] = (1.0, 0.0), colour: tuple[float, ...] = (1, -1, -1), frames: int = 6) -> torch.Tensor:
+def disc(
+    way: tuple[float, float] = (1.0, 0.0), colour: tuple[float, ...] = (1, -1, -1), frames: int = 6
+) -> torch.Tensor:
     """A disc of radius 4 that goes `way` pixels a frame over black, (F, 3, 24, 24)."""
     y, x = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
     clip = torch.full((frames, 3, 24, 24), -1.0)
@@ -23,7 +25,9 @@ def disc(way: tuple[float, float] = (1.0, 0.0), colour: tuple[float, ...] = (1, 
     return clip
 
 
-@pytest.mark.parametrize(("way", "named"), [((1, 0), "right"), ((0, 1), "down"), ((-1.2, 0.3), "left"), ((0.2, -1), "up")])
+@pytest.mark.parametrize(
+    ("way", "named"), [((1, 0), "right"), ((0, 1), "down"), ((-1.2, 0.3), "left"), ((0.2, -1), "up")]
+)
 def test_the_direction_is_that_of_the_line_through_the_middles(way, named):
     seen = look(disc(way)[None], OBJECTS, COLOURS, WAYS)
     assert WAYS[int(seen.direction)] == named and OBJECTS[int(seen.object)] == "circle"
@@ -31,7 +35,9 @@ def test_the_direction_is_that_of_the_line_through_the_middles(way, named):
 
 def test_the_colour_is_the_nearest_hue_whatever_the_light():
     for light in (0.3, 1.0):
-        paints = [tuple(light * (part + 1) - 1 for part in colour) for colour in ((1, -1, -1), (-1, 1, -1), (-1, -1, 1))]
+        paints = [
+            tuple(light * (part + 1) - 1 for part in colour) for colour in ((1, -1, -1), (-1, 1, -1), (-1, -1, 1))
+        ]
         clips = torch.stack([disc(colour=paint) for paint in paints])
         assert look(clips, OBJECTS, COLOURS, WAYS).colour.tolist() == [0, 1, 2]
 

@@ -1,4 +1,4 @@
-"""Clips: one animated GIF each, an MP4 where the optional `av` is installed, and a sheet on which each clip is a strip of frames."""
+"""Clips: one animated GIF each, an MP4 where the optional `av` is installed, and a sheet with a strip of frames for each."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class Video(Artifact):
     def __post_init__(self) -> None:
         shape = tuple(self.clips.shape)
         if len(shape) != 5 or shape[2] not in MODES or 0 in shape:
-            raise UserError(f"clips must be (N, F, C, H, W) with 1, 3 or 4 channels and at least one pixel, not {shape}")
+            raise UserError(
+                f"clips must be (N, F, C, H, W) with 1, 3 or 4 channels and at least one pixel, not {shape}"
+            )
         for what, given in (("titles", self.titles), ("file names", {*self.names})):
             if given and len(given) != shape[0]:
                 raise UserError(f"{shape[0]} clips cannot have {len(given)} {what}: give one each, or none")
@@ -70,7 +72,13 @@ class Video(Artifact):
         shown = [self.frames(index) for index in range(min(SHOWN, len(self.clips)))]
         moments = [contact_sheet(moment, min(4, len(shown))) for moment in zip(*shown, strict=True)]
         film = base64.b64encode(gif_bytes(moments, 1 / self.rate, 1 / self.rate + self.hold)).decode()
-        return {"kind": "video", "gif": film, "width": moments[0].width, "height": moments[0].height, "of": len(self.clips)}
+        return {
+            "kind": "video",
+            "gif": film,
+            "width": moments[0].width,
+            "height": moments[0].height,
+            "of": len(self.clips),
+        }
 
     def picture(self) -> Image.Image:
         """Draw each clip as a strip of frames, at most a dozen, evenly spread, one below the other."""

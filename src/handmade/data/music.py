@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from handmade.data.cache import digest
 from handmade.data.codecs.grid import Grid
@@ -208,11 +208,11 @@ def _row(song: Song, coder: Grid | Events) -> tuple[str, np.ndarray, np.ndarray]
     if not isinstance(song.content, Roll):
         tokens = np.append(song.content, END).astype(np.int32)
         return song.title, tokens, np.zeros(len(tokens), np.int16)
-    assert isinstance(coder, Grid)
-    tokens = np.array([*coder.tokens(song.content.cells.tolist()), coder.end], np.int32)
+    grid = cast("Grid", coder)  # a roll is only ever coded by a grid
+    tokens = np.array([*grid.tokens(song.content.cells.tolist()), grid.end], np.int32)
     places = np.append(song.content.places, (song.content.places[-1] + 1) % BAR if len(song.content.places) else 0)
-    clock = (places[:-1, None] * coder.voices + np.arange(coder.voices)).ravel()
-    return song.title, tokens, np.append(clock, places[-1] * coder.voices).astype(np.int16)
+    clock = (places[:-1, None] * grid.voices + np.arange(grid.voices)).ravel()
+    return song.title, tokens, np.append(clock, places[-1] * grid.voices).astype(np.int16)
 
 
 def _reach(mine: Sequence[Song], songs: Sequence[Song], most: int) -> list[tuple[int, int]]:
@@ -266,8 +266,7 @@ def open_bars(wanted: Wanted, name: str, parts: Parts, *, bars: int, steps: int,
     import numpy as np
     import torch
 
-    coder = _coder([*parts.train, *parts.test], voices)
-    assert isinstance(coder, Grid)
+    coder = cast("Grid", _coder([*parts.train, *parts.test], voices))  # bars are only ever cut from rolls
     spec = RollSpec(coder.voices, bars, steps, coder.low, coder.high, tempo)
     whole = [
         Song(song.title, part) for song in getattr(parts, wanted.split) for part in _stretches(song, bars, steps, hop)

@@ -40,7 +40,13 @@ if TYPE_CHECKING:
 
 VERSION = 1  # of what is kept in the cache
 ANIMATED = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG"}
-FILMS = {".mp4": "mov", ".m4v": "mov", ".mov": "mov", ".webm": "matroska", ".mkv": "matroska"}  # ending -> the only reader
+FILMS = {
+    ".mp4": "mov",
+    ".m4v": "mov",
+    ".mov": "mov",
+    ".webm": "matroska",
+    ".mkv": "matroska",
+}  # ending -> the only reader
 # that may open it: others of ffmpeg's fetch files that a stranger's film names
 MOST_BYTES = 100_000_000  # of one clip
 MOST_FRAMES = 3000  # of one clip
@@ -96,7 +102,9 @@ def _listed(tree: Tree) -> tuple[Table, list[str], list[str]]:
     for name in tree.named("metadata.csv", "metadata.jsonl"):
         table = read_table(tree, name)
         if "file_name" not in table.columns or not captions(table):
-            raise UserError(f"{tree.root}: {name} needs the columns file_name and text (it has {', '.join(table.columns)})")
+            raise UserError(
+                f"{tree.root}: {name} needs the columns file_name and text (it has {', '.join(table.columns)})"
+            )
         names = [str(PurePosixPath(name).parent / file) for file in table.columns["file_name"]]
         words = captions(table)
         if empty := [file for file, text in zip(names, words, strict=True) if not text.strip()]:
@@ -108,7 +116,9 @@ def _listed(tree: Tree) -> tuple[Table, list[str], list[str]]:
         if not names:
             raise UserError(f"{tree.root}: {name} has no rows: write one for each clip")
         return table, names, words
-    raise UserError(f"{tree.root} holds no clips with captions: put a metadata.csv with the columns file_name and text there")
+    raise UserError(
+        f"{tree.root} holds no clips with captions: put a metadata.csv with the columns file_name and text there"
+    )
 
 
 def _read(tree: Tree, names: Sequence[str], size: int, frames: int, channels: int, progress: Progress) -> Found:
@@ -133,7 +143,9 @@ def _read(tree: Tree, names: Sequence[str], size: int, frames: int, channels: in
             progress(row + 1, len(names), "reading clips")
     if len(broken) > MOST_BROKEN * len(names):
         named = "; ".join(f"{name}: {reason}" for name, reason in broken[:3])
-        raise UserError(f"{len(broken):,} of {len(names):,} clips in {tree.root} are broken ({named}): repair or remove them")
+        raise UserError(
+            f"{len(broken):,} of {len(names):,} clips in {tree.root} are broken ({named}): repair or remove them"
+        )
     found = Found(np.stack(clips), rows, tuple(broken))
     store_arrays(file, {"pixels": found.pixels, "rows": np.array(rows), "broken": np.array(json.dumps(broken))})
     return found
@@ -163,7 +175,9 @@ def _numbered(tree: Tree, folder: str) -> list[str]:
         raise Damaged("there is no such file, and no folder of pictures")
     if len(inside) > MOST_FRAMES:
         raise Damaged(f"{len(inside):,} frames, more than the {MOST_FRAMES:,} allowed")
-    return sorted(inside, key=lambda name: ([int(digits) for digits in re.findall(r"\d+", PurePosixPath(name).stem)], name))
+    return sorted(
+        inside, key=lambda name: ([int(digits) for digits in re.findall(r"\d+", PurePosixPath(name).stem)], name)
+    )
 
 
 def _places(count: int, frames: int) -> list[int]:
@@ -195,7 +209,7 @@ def _film(content: bytes, reader: str, size: int, frames: int, channels: int) ->
     import numpy as np
 
     try:
-        with av.open(io.BytesIO(content), format=reader) as film:
+        with av.open(io.BytesIO(content), "r", format=reader) as film:
             stream = film.streams.video[0]
             _check(stream.frames, stream.width, stream.height)
             stream.codec_context.thread_count = 1

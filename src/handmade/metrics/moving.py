@@ -64,15 +64,12 @@ def score_moving(clips: Tensor, real: Tensor, labels: Tensor, names: Mapping[str
     about = f"seen by rule in {len(clips)} clips of held-out combinations"
     scores = {}
     for name, right in found.items():
-        share, what = (
-            float(right.float().mean()),
-            "object, colour and direction all" if name == "all" else f"the {name}",
-        )
+        share, whole = float(right.float().mean()), name == "all"
+        what = "object, colour and direction all are as" if whole else f"the {name} is as"
         low, high = wilson(share, len(right))
-        scores["agreement" if name == "all" else name] = Score(
-            share, f"share in which {what} are as asked for, {about}" if name == "all" else f"share with {what} asked for, {about}",
-            "higher", float(best[name].float().mean()), low, high,
-        )  # fmt: skip
+        scores["agreement" if whole else name] = Score(
+            share, f"share in which {what} asked for, {about}", "higher", float(best[name].float().mean()), low, high
+        )
     return scores
 
 

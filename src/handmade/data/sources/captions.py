@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from handmade.asks import Range
 from handmade.data.captions import captioned, words_in
@@ -73,8 +73,7 @@ def _faces(wanted: Wanted, size: int, n: int, held_out: int, seed: int, channels
     if not words:
         raise UserError(f"none of the first {n} faces is of a combination that may be trained on: choose a larger n")
     most = held_out * DRAWN_PER_KEPT * 3 // 2 + 50  # enough that the rarer combinations are among them
-    opened, _ = drawings.faces(wanted, size, n, most, seed, channels, flip)
-    assert isinstance(opened, drawings.Faces)
+    opened = cast("drawings.Faces", drawings.faces(wanted, size, n, most, seed, channels, flip)[0])
     keep_apart = wanted.split == "test"
     rows = [row for row, number in enumerate(opened.numbers) if apart(lorelei.attributes(seed, number)) == keep_apart]
     return opened.take(torch.tensor(rows[:held_out] if keep_apart else rows)), words
@@ -83,8 +82,7 @@ def _faces(wanted: Wanted, size: int, n: int, held_out: int, seed: int, channels
 def _emoji(wanted: Wanted, size: int, styles: str, channels: Literal[1, 3],
            flip: bool) -> tuple[Pictures, list[str]]:  # fmt: skip
     """The emoji of one split, and the captions of all training emoji."""
-    opened, _ = pictograms.emoji(wanted, size, styles, channels=channels, flip=flip)
-    assert isinstance(opened, Pictures)
+    opened = cast("Pictures", pictograms.emoji(wanted, size, styles, channels=channels, flip=flip)[0])
     pictures = replace(opened, words=_styled(opened))
     if wanted.split == "train":
         return pictures, list(pictures.words)

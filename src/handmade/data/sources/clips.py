@@ -13,8 +13,9 @@ right):
     cross       l     ul       u        ur      r      dr
     ring        ur    r        dr       d       dl     l
 
-Faces: "a sad face with long green hair ... starts to smile", or "... and its hair turns blue". A clip fades from one drawing of a
-face to another in which this attribute alone has changed. Of hair colour before and change, one combination in five is held out.
+Faces: "a sad face with long green hair ... starts to smile", or "... and its hair turns blue". A clip fades from one drawing of
+a face to another in which this attribute alone has changed. Of hair colour before and change, one combination in five is held
+out.
 """
 
 from __future__ import annotations
@@ -184,10 +185,8 @@ def _changing(seed: int, first: int, count: int, held_out: bool) -> Iterator[tup
 
 def _ends(face: Mapping[str, str], change: str) -> tuple[dict[str, str], dict[str, str]]:
     """The attributes of a face before a change and after it."""
-    if change in MOODS:
-        sides = [{"expression": mood} for mood in MOODS[change]]
-    else:
-        sides = [{}, {"hair": change.rsplit(" ", 1)[-1]}]
+    turned: list[dict[str, str]] = [{}, {"hair": change.rsplit(" ", 1)[-1]}]
+    sides = [{"expression": mood} for mood in MOODS[change]] if change in MOODS else turned
     return {**face, **sides[0]}, {**face, **sides[1]}
 
 

@@ -152,7 +152,7 @@ class TextToImage(System):
 
     @ask
     def prompts(self, prompts: str = "", n: Annotated[int, Range(1, 64)] = 2, seed: int = 0, guidance: Guidance = 2.0,
-                steps: Steps = 20) -> Images:  # fmt: skip
+                steps: Steps = 20, refine: bool = True) -> Images:  # fmt: skip
         """Draw several sentences side by side, each under its pictures, all from the same seeds.
 
         prompts: the sentences, with | between
@@ -160,11 +160,14 @@ class TextToImage(System):
         seed: which ones
         guidance: how loud the prompts are
         steps: stops on the way from noise to picture
+        refine: let the refiner make them large and sharp, where one is lent
         """
         said = [part.strip() for part in prompts.split("|")]
         told = self._told(said, 1)
-        rows = [self.walker.draw(told, seed + k, guidance, steps, "dpm++") for k in range(n)]
-        return Images(torch.cat(rows), columns=len(said), titles=(*[""] * len(said) * (n - 1), *said))
+        drawn = torch.cat([self.walker.draw(told, seed + k, guidance, steps, "dpm++") for k in range(n)])
+        refiner = self.borrowed.get("refiner") if refine else None
+        pictures = drawn if refiner is None else refiner.enlarge(drawn, seed=seed)
+        return Images(pictures, columns=len(said), titles=(*[""] * len(said) * (n - 1), *said))
 
     @ask
     def film(self, prompt: str = "", seed: int = 0, stops: Annotated[int, Range(2, 60)] = 12, guidance: Guidance = 2.0,

@@ -1,0 +1,85 @@
+"""`studio`: the browser app, on this machine alone unless it is told otherwise and given a token."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+
+from handmade.cli.main import Parser
+from handmade.errors import UserError
+
+PORT = 8421
+NEEDED = "the studio needs FastAPI, uvicorn, websockets and markdown-it-py: pip install 'handmade[studio]'"
+
+
+def studio_(parser: Parser, arguments: list[str]) -> int:
+    """Serve until Ctrl-C. Trainings go on without the server, and are found again by the next one."""
+    parser.add_argument("--port", type=int, default=PORT, help=f"default {PORT}; 0: any that is free")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1: this machine alone)"
+    )
+    parser.add_argument(
+        "--token", help="what a browser must know, needed for any other address; or HANDMADE_STUDIO_TOKEN"
+    )
+    parser.add_argument("--root", action="append", default=[], metavar="DIR",
+                        help="a folder below which training data may be picked; may be given several times")  # fmt: skip
+    parser.add_argument(
+        "--name", action="append", default=[], metavar="HOST", help="another name that browsers call this machine by"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at once (default 1)")
+    wanted = parser.parse_args(arguments)
+    token = wanted.token or os.environ.get("HANDMADE_STUDIO_TOKEN")
+    try:
+        from handmade.studio.app import create_app
+        from handmade.studio.places import Places
+        from handmade.studio.security import is_loopback
+        from handmade.studio.serving import serve
+        from handmade.studio.single import only_one
+        from handmade.studio.studio import Studio
+    except ModuleNotFoundError as error:
+        raise UserError(f"{NEEDED} ({error.name} is missing)") from None
+    if token is None and not is_loopback(wanted.host):
+        raise UserError(
+            f"--host {wanted.host} can be reached by others: give a --token of at least 12 letters and digits"
+        )
+    if token is not None and not re.fullmatch(r"[A-Za-z0-9_-]{12,200}", token):
+        raise UserError("a token is 12 to 200 letters, digits, - and _")
+    if not 1 <= wanted.jobs <= 16:
+        raise UserError(f"jobs must lie between 1 and 16, not {wanted.jobs}")
+    places = Places(roots=_roots(wanted.root))
+    with only_one(places), _listen(wanted.host, wanted.port) as door:
+        studio = Studio(places, wanted.jobs)
+        shown = f"[{wanted.host}]" if ":" in wanted.host else wanted.host
+        address = f"http://{shown}:{door.getsockname()[1]}/{f'?token={token}' if token else ''}"
+        serve(create_app(studio, wanted.host, token, wanted.name), studio, door, lambda: _announce(address))
+    return 0
+
+
+def _announce(address: str) -> None:
+    print(address, flush=True)
+    print("Ctrl-C ends the server; trainings go on", file=sys.stderr)
+
+
+def _roots(folders: list[str]) -> tuple[Path, ...]:
+    roots = tuple(Path(folder).expanduser() for folder in folders)
+    for root in roots:
+        if not root.is_dir():
+            raise UserError(f"--root {root} is no folder")
+    return roots
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; UserError where the port is taken."""
+    if not 0 <= port <= 65_535:
+        raise UserError(f"port must lie between 0 and 65535, not {port}")
+    door = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        door.bind((host, port))
+    except (OSError, OverflowError) as error:
+        door.close()
+        raise UserError(f"cannot listen on {host}, port {port}: {error}; choose another --port") from None
+    return door
