@@ -102,7 +102,7 @@ def test_a_negative_prompt_leads_away_from_what_it_says():
 def test_both_stages_are_saved_the_refined_one_under_the_plain_name(tmp_path):
     system = lent(awake(room()))
     files = [path.relative_to(tmp_path).as_posix() for path in system.generate(n=10, steps=2).save(tmp_path)]
-    assert set(files) == {f"{f}{i:06d}.png" for f in ("", "coarse/") for i in range(10)} | {"sheet.png"}
+    assert set(files) == {f"{f}{i:06d}.png" for f in ("", "coarse-") for i in range(10)} | {"sheet.png"}
     album = system.generate(n=1, steps=2)
     assert [levels.shape[-1] for levels in album.levels] == [32, 8]
     assert [levels.shape[-1] for levels in system.generate(n=1, steps=2, size=16).levels] == [16, 8]

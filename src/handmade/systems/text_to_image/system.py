@@ -143,11 +143,11 @@ class TextToImage(System):
         coarse = self.walker.draw(told, seed, guidance, steps, "dpm++", against=against)
         refiner = self.borrowed.get("refiner") if refine else None
         fine = coarse if refiner is None else refiner.enlarge(coarse, seed=seed)
-        stages = [("", _sized(fine, size))] + ([("coarse/", coarse)] if refiner is not None else [])
+        stages = [("", _sized(fine, size))] + ([("coarse-", coarse)] if refiner is not None else [])
         columns = min(8, n)
         return _album([
-            (f"{folder}{index:06d}.png", self.data.decode(pictures[index]))
-            for first in range(0, n, columns) for folder, pictures in stages for index in range(n)[first : first + columns]
+            (f"{stage}{index:06d}.png", self.data.decode(pictures[index]))
+            for first in range(0, n, columns) for stage, pictures in stages for index in range(n)[first : first + columns]
         ], columns)  # fmt: skip
 
     @ask

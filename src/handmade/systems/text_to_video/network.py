@@ -73,6 +73,7 @@ class Painter(nn.Module):
                 Stage((now if i == 0 else wide) + wide, wide, condition, heads, context) for i in range(blocks)))  # fmt: skip
             now = wide
         self.last = silent(nn.Linear(condition, 2 * now))  # how much of each channel is drawn, at this time
+        self.keep = silent(nn.Linear(condition, inner))  # and how much of the noisy clip stays as it is
         self.out = silent(nn.Conv2d(now, inner, 3, 1, 1))
 
     def forward(self, x_t: Tensor, t: Tensor, told: Tensor) -> Tensor:
@@ -81,7 +82,8 @@ class Painter(nn.Module):
         now = self.time(waves(t * TIMES, self.width)) + self.sentence(sentence)  # (B, condition)
         condition = silu(self.know(silu(now[:, None] + self.moment))).flatten(0, 1)  # (B * F', condition)
         x = x_t.unflatten(1, (self.frames, self.together)).flatten(2, 3).flatten(0, 1)  # (B * F', together * C, H, H)
-        x, kept = self.stem(pixel_unshuffle(x, self.fold)), []
+        folded = pixel_unshuffle(x, self.fold)  # (B * F', inner, h, w)
+        x, kept = self.stem(folded), []
         for level, (stages, shrink) in enumerate(zip(self.down, self.shrink, strict=True)):
             if level == len(self.down) - 1:
                 x = x + self.place.repeat(len(x_t), 1, 1, 1)
@@ -95,5 +97,6 @@ class Painter(nn.Module):
             for stage in stages:  # type: ignore[attr-defined]
                 x = stage(torch.cat([x, kept.pop()], 1), condition, words)
         scale, shift = self.last(condition)[:, :, None, None].chunk(2, 1)  # (B * F', width, 1, 1) each
-        x = pixel_shuffle(self.out(torch.addcmul(x + shift, x, scale)), self.fold)  # (B * F', together * C, H, H)
+        x = self.out(torch.addcmul(x + shift, x, scale)) + self.keep(condition)[:, :, None, None] * folded
+        x = pixel_shuffle(x, self.fold)  # (B * F', together * C, H, H)
         return x.unflatten(1, (self.together, -1)).reshape(x_t.shape)
