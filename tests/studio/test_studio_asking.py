@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import struct
 import threading
 import time
 import zipfile
+from pathlib import Path
 
 import httpx
 import pytest
@@ -182,16 +185,11 @@ def opened(server):
 
 def worker_of(server):
     """The process of the worker that writes plays."""
-    from pathlib import Path
-
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
     return next(int(pid) for pid in children if b"zoo:gpt/plays" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
 def cpu_of(pid):
-    import os
-    from pathlib import Path
-
     told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -250,13 +248,9 @@ def test_a_slider_that_asks_nonsense_gets_a_plain_line_and_may_go_on(server, soc
 
 
 def test_a_worker_that_dies_is_replaced(server):
-    import os
-    import signal
-
     ask(server, PLAYS, "continue", prompt="A", max_tokens=1)
     os.kill(worker_of(server), signal.SIGKILL)
-    until(lambda: "zoo:gpt/plays" not in [w["run"] for w in server.get("/api/machine")["workers"]] or True)
-    time.sleep(0.3)
+    until(lambda: "zoo:gpt/plays" not in [worker["run"] for worker in server.get("/api/machine")["workers"]])
     assert ask(server, PLAYS, "continue", prompt="A", max_tokens=1)["kind"] == "passages"
 
 

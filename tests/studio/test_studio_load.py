@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
 import re
 import struct
 import time
@@ -26,14 +27,14 @@ def share(times, part):
 
 
 def test_the_server_starts_light_and_without_torch(own_server):
-    began = time.perf_counter()
     server = own_server()
-    took = time.perf_counter() - began
+    told = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    assert (int(told[11]) + int(told[12])) / os.sysconf(
+        "SC_CLK_TCK"
+    ) < 2.0  # seconds of the processor, whoever else wants it
     server.get("/api/runs")
     assert memory_of(server.process.pid) < 120e6
-    maps = Path(f"/proc/{server.process.pid}/maps").read_text()
-    assert "libtorch" not in maps
-    assert took < 10  # 2 s on a quiet machine: test_the_server_starts_in_two_seconds
+    assert "libtorch" not in Path(f"/proc/{server.process.pid}/maps").read_text()
 
 
 @pytest.mark.slow

@@ -215,7 +215,7 @@ class Workers:
         """What is loaded, for the machine's report."""
         return [{"run": worker.run.rpartition("/")[2] if not worker.run.startswith("zoo:") else worker.run,
                  "memory_mb": round(worker.memory / 1e6), "idle": round(time.monotonic() - worker.used, 1),
-                 "open": len(worker.answers)} for worker in self.workers.values()]  # fmt: skip
+                 "open": len(worker.answers)} for worker in self.workers.values() if worker.alive]  # fmt: skip
 
 
 async def last(messages: AsyncIterator[dict[str, Any]]) -> dict[str, Any]:
