@@ -145,11 +145,11 @@ def held_out(**options: Any) -> tuple[VideoBatch, Any]:
     return dataset.batch(torch.arange(6), torch.Generator()), spec
 
 
-def test_shapes_are_scored_by_rule_and_the_error_comes_last():
+def test_shapes_are_scored_by_rule_and_the_error_comes_first():
     batch, spec = held_out()
     with torch.no_grad():
         scores = room(Config(width=16, words=8), spec).evaluate(batch)
-    assert list(scores) == ["agreement", "object", "colour", "direction", "error"]
+    assert list(scores) == ["error", "agreement", "object", "colour", "direction"]
     assert (
         scores["agreement"].value == 0 and scores["agreement"].better == "higher" and scores["error"].better == "lower"
     )
@@ -177,8 +177,8 @@ def test_faces_are_scored_by_a_judge_before_the_change_and_after_it():
         scores = system.evaluate(batch, Eyes())  # type: ignore[arg-type]
         assert list(system.evaluate(batch)) == ["error"]
     assert list(scores) == [
-        *(f"agreement_{name}_{when}" for when in ("after", "before") for name in ("hair", "expression")),
         "error",
+        *(f"agreement_{name}_{when}" for when in ("after", "before") for name in ("hair", "expression")),
     ]
     happy = (batch.labels[:, list(spec.labels).index("expression_after")] == 0).float().mean()
     assert scores["agreement_expression_after"].value == pytest.approx(float(happy))

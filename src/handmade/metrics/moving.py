@@ -97,7 +97,7 @@ def _look(
     )
     cover = torch.where(cover < FAINT, 0.0, cover)
     area = cover.sum((1, 2))  # (F,)
-    if float(area.min()) < KEPT * float(area.median()):
+    if float(area.min()) <= KEPT * float(area.median()):  # also where nothing is seen at all
         return NOTHING, _nearest(_hue(inside), colours, HUES), NOTHING
     middles = _middles(cover, area)  # (F, 2)
     return (

@@ -111,7 +111,7 @@ class TextToVideo(System):
         return Walker(self.painter, self.law, "picture", shape, next(self.parameters()).device)
 
     def evaluate(self, held_out: VideoBatch, judge: Judge | None = None) -> Mapping[str, Score]:
-        """Draw a clip for every held-out caption and see what is in it; then the error of the guess on held-out clips."""
+        """The error of the guess on held-out clips, which falls first; then what is seen in clips drawn from their captions."""
         told = torch.cat([self.heard(part) for part in held_out.tokens.split(256)])
         error = {"error": held_out_error(self.walker, held_out.pixels, told)}
         moving = {"object", "colour", "direction"} <= self.data.labels.keys() and self.data.channels == 3
@@ -120,8 +120,8 @@ class TextToVideo(System):
             return error
         drawn = self.walker.draw(told, seed=0, guidance=2.0, steps=12, sampler="dpm++")
         if moving:
-            return {**score_moving(drawn, held_out.pixels, held_out.labels, self.data.labels), **error}
-        return {**self._changed(drawn, held_out, changing, judge), **error}  # type: ignore[arg-type]
+            return {**error, **score_moving(drawn, held_out.pixels, held_out.labels, self.data.labels)}
+        return {**error, **self._changed(drawn, held_out, changing, judge)}  # type: ignore[arg-type]
 
     def _changed(self, drawn: Tensor, held_out: VideoBatch, changing: list[str], judge: Judge) -> dict[str, Score]:
         """What the judge sees in the last frame of clips (N, F, C, H, H), and in the first, of what changes between them."""
