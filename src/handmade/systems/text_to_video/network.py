@@ -1,13 +1,12 @@
-"""The painter: a U-Net over space, shared by all frames, and attention over time between them. Ho et al. 2022 (2204.03458).
+"""The painter: a U-Net whose large size sees each moment by itself, and whose small size sees the whole clip at once.
 
-Every frame is drawn by the same convolutions; then the frames look at each other, large ones at the same place in all of them,
-small ones at every place of all of them and at the words. Differing from the paper: a few frames and pixels are folded into
-one place first, a frame is told which one it is by its condition, and at the smallest size attention is over space and time.
+Every moment, a few frames, is drawn by the same convolutions, and looks at the same place in all others (Ho et al. 2022, arXiv
+2204.03458, section 3: space and time are factored). Differing from the paper: a few frames and pixels are folded into one place
+first; and where the picture is small, all moments lie over each other as channels, so that what happens in a clip is agreed on
+by a few convolutions, which also look at the words. Attention alone learnt too slowly that an object keeps its colour.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,84 +18,62 @@ TIMES = 1000.0  # waves that one unit of time has
 
 
 class Stage(nn.Module):
-    """Draw every frame by itself, then let the frames look at each other."""
+    """Draw every moment by itself, then let each place look at the same place in all of them."""
 
-    def __init__(self, inner: int, outer: int, condition: int, heads: int, context: int):
+    def __init__(self, inner: int, outer: int, condition: int, heads: int):
         super().__init__()
-        self.block = Block(inner, outer, condition, None, 0.0)
-        self.look = Attention(outer, heads, context)
-        self.everywhere = context > 0
+        self.block, self.look = Block(inner, outer, condition, None, 0.0), Attention(outer, heads)
 
-    def forward(self, x: Tensor, condition: Tensor, words: Tensor) -> Tensor:
-        """(B * F, inner, h, w), (B * F, condition), (B, T, context) -> (B * F, outer, h, w)."""
-        x = self.block(x, condition).unflatten(0, (len(words), -1)).transpose(1, 2)  # (B, W, F, h, w)
-        if self.everywhere:
-            x = self.look(x.flatten(3), words).view(x.shape)
-        else:
-            places = x.permute(0, 3, 4, 1, 2)  # (B, h, w, W, F)
-            x = self.look(places.flatten(0, 2).unsqueeze(-1)).view(places.shape).permute(0, 3, 4, 1, 2)
-        return x.transpose(1, 2).flatten(0, 1)
+    def forward(self, x: Tensor, condition: Tensor, moments: int) -> Tensor:
+        """(B * M, inner, h, w), (B * M, condition) -> (B * M, outer, h, w)."""
+        x = self.block(x, condition).unflatten(0, (-1, moments))  # (B, M, W, h, w)
+        places = x.permute(0, 3, 4, 2, 1)  # (B, h, w, W, M)
+        seen = self.look(places.flatten(0, 2).unsqueeze(-1)).view(places.shape)
+        return seen.permute(0, 4, 3, 1, 2).flatten(0, 1)
 
 
 class Painter(nn.Module):
     """Noisy clips, their times and the vectors of what is said of them -> the clips that are behind them.
 
-    words: length of a word's vector; fold, together: pixels of a side, and frames, that become one place
+    words: length of a word's vector; fold, together: pixels of a side, and frames, that become one place of one moment
+    width: channels of a moment; whole: channels of the small picture of all moments; blocks: of that one
     """
 
-    def __init__(self, channels: int, size: int, frames: int, words: int, fold: int, together: int, width: int,
-                 multiples: Sequence[int], blocks: int, heads: int):  # fmt: skip
+    def __init__(self, channels: int, size: int, frames: int, words: int, fold: int, together: int, width: int, whole: int,
+                 blocks: int, heads: int):  # fmt: skip
         super().__init__()
-        self.width, self.fold, self.together, self.frames = width, fold, together, frames // together
-        widths, condition, inner = (
-            [width * multiple for multiple in multiples],
-            3 * width,
-            together * channels * fold**2,
-        )
+        self.width, self.fold, self.together, self.moments = width, fold, together, frames // together
+        condition, inner, side = 3 * width, together * channels * fold**2, size // fold // 2
         self.time, self.sentence = nn.Linear(width, condition), nn.Linear(words, condition)
-        self.moment = nn.Parameter(torch.randn(self.frames, condition) * 0.5)  # which frames these are
+        self.moment = nn.Parameter(torch.randn(self.moments, condition) * 0.5)  # which moments these are
         self.know = nn.Linear(condition, condition)
         self.stem = nn.Conv2d(inner, width, 3, 1, 1)
-        small = len(widths) - 1  # the level at which all places of all frames are looked at
-        side = size // fold // 2**small
-        self.place = nn.Parameter(torch.randn(self.frames, widths[-1], side, side) * 0.1)
-        self.down, self.shrink, self.up, now = nn.ModuleList(), nn.ModuleList(), nn.ModuleList(), width
-        for level, wide in enumerate(widths):
-            context = words if level == small else 0
-            self.down.append(nn.ModuleList(
-                Stage(now if i == 0 else wide, wide, condition, heads, context) for i in range(blocks)))  # fmt: skip
-            self.shrink.append(nn.Identity() if level == small else nn.Conv2d(wide, widths[level + 1], 3, 2, 1))
-            now = widths[min(level + 1, small)]
-        for level in reversed(range(len(widths))):
-            context, wide = words if level == small else 0, widths[level]
-            self.up.append(nn.ModuleList(
-                Stage((now if i == 0 else wide) + wide, wide, condition, heads, context) for i in range(blocks)))  # fmt: skip
-            now = wide
-        self.last = silent(nn.Linear(condition, 2 * now))  # how much of each channel is drawn, at this time
+        self.down, self.shrink = Stage(width, width, condition, heads), nn.Conv2d(width, width, 3, 2, 1)
+        self.join = nn.Conv2d(self.moments * width, whole, 1)
+        self.place = nn.Parameter(torch.randn(whole, side, side) * 0.1)
+        self.clip = nn.ModuleList(
+            Block(whole, whole, condition, Attention(whole, heads, words), 0.0) for _ in range(blocks)
+        )
+        self.part = nn.Conv2d(whole, self.moments * width, 1)
+        self.up = Stage(2 * width, width, condition, heads)
+        self.last = silent(nn.Linear(condition, 2 * width))  # how much of each channel is drawn, at this time
         self.keep = silent(nn.Linear(condition, inner))  # and how much of the noisy clip stays as it is
-        self.out = silent(nn.Conv2d(now, inner, 3, 1, 1))
+        self.out = silent(nn.Conv2d(width, inner, 3, 1, 1))
 
     def forward(self, x_t: Tensor, t: Tensor, told: Tensor) -> Tensor:
         """(B, F, C, H, H), times (B,) in 0..1, the vectors of a sentence and its words (B, 1 + T, W) -> (B, F, C, H, H)."""
-        sentence, words = told[:, 0], told[:, 1:]
+        sentence, words, moments = told[:, 0], told[:, 1:], self.moments
         now = self.time(waves(t * TIMES, self.width)) + self.sentence(sentence)  # (B, condition)
-        condition = silu(self.know(silu(now[:, None] + self.moment))).flatten(0, 1)  # (B * F', condition)
-        x = x_t.unflatten(1, (self.frames, self.together)).flatten(2, 3).flatten(0, 1)  # (B * F', together * C, H, H)
-        folded = pixel_unshuffle(x, self.fold)  # (B * F', inner, h, w)
-        x, kept = self.stem(folded), []
-        for level, (stages, shrink) in enumerate(zip(self.down, self.shrink, strict=True)):
-            if level == len(self.down) - 1:
-                x = x + self.place.repeat(len(x_t), 1, 1, 1)
-            for stage in stages:  # type: ignore[attr-defined]
-                x = stage(x, condition, words)
-                kept.append(x)
-            x = shrink(x)
-        for stages in self.up:
-            if x.shape[2:] != kept[-1].shape[2:]:
-                x = interpolate(x, scale_factor=2.0)  # nearest neighbours
-            for stage in stages:  # type: ignore[attr-defined]
-                x = stage(torch.cat([x, kept.pop()], 1), condition, words)
-        scale, shift = self.last(condition)[:, :, None, None].chunk(2, 1)  # (B * F', width, 1, 1) each
+        condition = silu(self.know(silu(now[:, None] + self.moment))).flatten(0, 1)  # (B * M, condition)
+        x = x_t.unflatten(1, (moments, self.together)).flatten(2, 3).flatten(0, 1)  # (B * M, together * C, H, H)
+        folded = pixel_unshuffle(x, self.fold)  # (B * M, inner, h, w)
+        large = self.down(self.stem(folded), condition, moments)  # (B * M, width, h, w)
+        x = self.join(self.shrink(large).unflatten(0, (-1, moments)).flatten(1, 2)) + self.place  # (B, whole, h/2, w/2)
+        for block in self.clip:
+            x = block(x, silu(now), words)
+        x = interpolate(self.part(x).unflatten(1, (moments, -1)).flatten(0, 1), scale_factor=2.0)  # (B * M, width, h, w)
+        x = self.up(torch.cat([x, large], 1), condition, moments)
+        scale, shift = self.last(condition)[:, :, None, None].chunk(2, 1)  # (B * M, width, 1, 1) each
         x = self.out(torch.addcmul(x + shift, x, scale)) + self.keep(condition)[:, :, None, None] * folded
-        x = pixel_shuffle(x, self.fold)  # (B * F', together * C, H, H)
+        x = pixel_shuffle(x, self.fold)  # (B * M, together * C, H, H)
         return x.unflatten(1, (self.together, -1)).reshape(x_t.shape)

@@ -43,9 +43,9 @@ class Config:
 
     fold: int = 4  # pixels of a side that the painter takes as one place
     together: int = 2  # frames that it takes as one moment
-    width: int = 48  # channels of the painter at the full size
-    multiples: tuple[int, ...] = (1, 2)  # widths of its sizes in multiples of it; each size halves the sides
-    blocks: int = 1  # of every size, on the way down and again on the way up
+    width: int = 48  # channels of one moment
+    whole: int = 128  # channels of the small picture of all moments
+    blocks: int = 3  # of that one
     heads: int = 4  # in every attention, or as many of them as divide the width
     words: int = 64  # length of a word's vector
     layers: int = 1  # of the reader
@@ -63,10 +63,10 @@ class TextToVideo(System):
 
     def __init__(self, config: Config, data: VideoSpec):
         super().__init__(config, data)
-        parts = config.fold * 2 ** (len(config.multiples) - 1)
+        parts = 2 * config.fold
         if data.size % parts:
-            raise UserError(f"a size of {data.size} px cannot be folded by {config.fold} and halved "
-                            f"{len(config.multiples) - 1} times: use a multiple of {parts} (data.size)")  # fmt: skip
+            raise UserError(f"a size of {data.size} px cannot be folded by {config.fold} and halved: use a multiple of {parts} "
+                            "(data.size), or another config.fold")  # fmt: skip
         if data.frames % config.together:
             raise UserError(f"{data.frames} frames cannot be taken {config.together} at a time: change data.frames, or "
                             "config.together")  # fmt: skip
@@ -76,7 +76,7 @@ class TextToVideo(System):
             )
         self.reader = TextEncoder(data.words.size, data.longest, config.words, config.layers)
         self.painter = Painter(data.channels, data.size, data.frames, config.words, config.fold, config.together,
-                               config.width, config.multiples, config.blocks, config.heads)  # fmt: skip
+                               config.width, config.whole, config.blocks, config.heads)  # fmt: skip
 
     def optimizers(self) -> Mapping[str, Optimizer]:
         """AdamW for the only player: what is read is read for the sake of the clip."""
