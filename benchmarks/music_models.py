@@ -8,6 +8,7 @@ allows (1: all of it); a linear decay ends with each. Held-out surprise is read 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import tempfile
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import figure, record
+from benchmarks.record import RESULTS, figure, record
 
 ROOM, PEER = "music_transformer/chorales", "lstm/chorales"
 ROUNDS = 9
@@ -30,34 +31,47 @@ CONTESTANTS: dict[str, tuple[str, dict[str, str]]] = {
 
 
 def main() -> None:
-    """Train the three, time the cache, read the folder, record."""
+    """Run the parts that are named, or all; parts that are not run again keep the figures of the last time."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="*", choices=("models", "cache", "folder"))
     wanted = parser.parse_known_args()[0]
-    costs = step_costs(wanted.threads)
-    whole = _recipe("relative", wanted.threads).train.steps * costs["relative"] * wanted.share
+    path, only = RESULTS / "music_models.json", wanted.only or ["models", "cache", "folder"]
+    before = json.loads(path.read_text("utf-8")) if wanted.only and path.exists() else {"rows": [], "figures": {}}
+    rows, figures = before["rows"], before["figures"]
+    if "models" in only:
+        rows, found = models(wanted.share, wanted.threads)
+        figures |= found
+    if "cache" in only:
+        cache = cache_speed()
+        about = f"times as fast with the cache as without, {EVENTS:,} events"
+        figures["cache"] = figure(cache, "at least 5", cache >= 5, about)
+    if "folder" in only:
+        files = folder_seconds()
+        about = f"seconds to read and encode {FILES:,} MIDI files of {NOTES:,} notes, {os.cpu_count()} cores"
+        figures["folder"] = figure(files, "under 30 s", files < 30, about)
+    record("music_models", rows, **figures)
+
+
+def models(share: float, threads: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Train the three for the same processor time."""
+    costs = step_costs(threads)
+    whole = _recipe("relative", threads).train.steps * costs["relative"] * share
     rows: list[dict[str, Any]] = []
     for name in CONTESTANTS:
         steps = max(20, int(whole / costs[name]))
-        rows.append(
-            {"contestant": name, "steps": steps, "cpu_s_per_step": costs[name], **train(name, steps, wanted.threads)}
-        )
+        rows.append({"contestant": name, "steps": steps, "cpu_s_per_step": costs[name], **train(name, steps, threads)})
     nats = {row["contestant"]: row["nats"] for row in rows}
     better, worth = 100 * (1 - nats["relative"] / nats["lstm"]), nats["relative"] / nats["absolute"] - 1
-    cache, files = cache_speed(), folder_seconds()
-    minutes = whole / 60
-    record(
-        "music_models",
-        rows,
-        lstm=figure(better, "at least 10 %", better >= 10,
-                    f"% less held-out surprise per token of chorales than an LSTM of the same size, {minutes:.0f} minutes each",
-                    **nats),
-        relative=figure(100 * worth, "below 0", worth < 0, "% more held-out surprise with relative attention than without"),
-        cache=figure(cache, "at least 5", cache >= 5, f"times as fast with the cache as without, {EVENTS:,} events"),
-        folder=figure(files, "under 30 s", files < 30,
-                      f"seconds to read and encode {FILES:,} MIDI files of {NOTES:,} notes, {os.cpu_count()} cores"),
-    )  # fmt: skip
+    about = (
+        f"% less held-out surprise per token of chorales than an LSTM of the same size, {whole / 60:.0f} minutes each"
+    )
+    told = "% more held-out surprise with relative attention than without"
+    return rows, {
+        "lstm": figure(better, "at least 10 %", better >= 10, about, **nats),
+        "relative": figure(100 * worth, "below 0", worth < 0, told),
+    }
 
 
 def _recipe(name: str, threads: int, **more: str) -> Any:

@@ -96,11 +96,19 @@ def left_out(recipe: Recipe, names: Iterable[str]) -> list[str]:
     return sorted(set(names) - set(recipe.train.ema)) if recipe.train.ema else []
 
 
-def thinned(events: list[dict], most: int = 200) -> list[dict]:
-    """At most `most` step events, and all others."""
+def thinned(events: list[dict], most: int = 100) -> list[dict]:
+    """At most `most` step events, evenly apart and with four digits of each number, and all others."""
     steps = [event for event in events if event["kind"] == "step"]
-    kept = {id(event) for event in steps[:: max(1, len(steps) // most)]}
-    return [event for event in events if event["kind"] != "step" or id(event) in kept]
+    if len(steps) > most:
+        kept = {id(steps[place * (len(steps) - 1) // (most - 1)]) for place in range(most)}
+        events = [event for event in events if event["kind"] != "step" or id(event) in kept]
+    return [{name: _short(value) if isinstance(value, dict) else value for name, value in event.items()}
+            if event["kind"] == "step" else event for event in events]  # fmt: skip
+
+
+def _short(values: dict) -> dict:
+    """The same with four digits of each number that is no integer."""
+    return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in values.items()}
 
 
 def main() -> None:

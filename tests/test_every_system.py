@@ -55,11 +55,13 @@ def _one_thread() -> None:
 def small(name: str, **changed: Any) -> dict[str, str]:
     """Overrides that make a smoke recipe tiny, and its computing always the same."""
     room = find_room(name)
-    settings = {**PLAIN, "train.batch": "8", "train.score_items": "128", "train.warmup": "0.0", "train.log_every": "1"}
+    settings = {**PLAIN, "train.batch": "8", "train.score_items": "32", "train.warmup": "0.0", "train.log_every": "1"}
     if "dropout" in room.fields:
         settings["config.dropout"] = "0.0"  # drawn apart in every process
     if "group" in room.fields:
         settings["config.group"] = "2"  # items that are compared with each other stay in one part
+    if "n" in room.recipes["smoke"].get("preview", {}):
+        settings["preview.n"] = "2"
     return {**settings, **{key.replace("__", "."): str(value) for key, value in changed.items()}}
 
 
@@ -334,12 +336,15 @@ def test_a_run_can_be_used_without_its_data(name, trained, tmp_path, monkeypatch
 # asks
 
 
-def arguments_for(ask: Any, folder: Path, n: int = 3) -> dict[str, Any]:
+FEW = {"n": 3, "steps": 4, "stops": 2, "seconds": 3, "max_tokens": 12}
+
+
+def arguments_for(ask: Any, folder: Path) -> dict[str, Any]:
     """Few of everything; a picture where an ask wants a file."""
     chosen: dict[str, Any] = {}
     for parameter in ask.parameters:
-        if parameter.name == "n":
-            chosen["n"] = n
+        if parameter.name in FEW:
+            chosen[parameter.name] = FEW[parameter.name]
         elif parameter.kind is Path and parameter.default != Path():  # else a file in place of a text
             folder.mkdir(parents=True, exist_ok=True)
             noise = np.random.default_rng(0).integers(0, 255, (20, 20, 3), dtype=np.uint8)

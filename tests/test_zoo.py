@@ -19,9 +19,9 @@ from handmade.registry import ZOO, find_recipe, find_room, zoo
 SHIPPED = [
     "autoencoder/digits", "classifier/clothes", "classifier/faces", "clip/faces", "conditional_wgan/faces",
     "cyclegan/glasses", "cyclegan/hair", "dcgan/faces", "diffusion/clothes", "diffusion/faces", "flow_matching/faces",
-    "gpt/austen", "gpt/plays", "image_gan/clothes", "image_gan/digits", "lstm/austen", "music_transformer/chorales",
-    "numbers_gan/fives", "shapes_gan/exponential", "super_resolution/faces", "text_to_image/faces",
-    "translator/en-fr", "vae/faces",
+    "gpt/austen", "gpt/plays", "image_gan/clothes", "image_gan/digits", "lstm/austen", "musegan/chorales",
+    "music_transformer/chorales", "numbers_gan/fives", "shapes_gan/exponential", "super_resolution/faces",
+    "text_to_image/faces", "translator/en-fr", "vae/faces",
 ]  # fmt: skip
 COMMON = {
     "the",

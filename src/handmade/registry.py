@@ -110,13 +110,30 @@ def room_folders() -> Iterator[Path]:
 
 
 def rooms() -> dict[str, Room]:
-    """All rooms by name, in alphabetical order; the package's own win where names collide."""
+    """All whole rooms by name, in alphabetical order; the package's own win where names collide."""
+    return _look()[0]
+
+
+def broken_rooms() -> dict[str, str]:
+    """Rooms of your own that cannot be read: name -> what is wrong. One of them does not take the house with it."""
+    return _look()[1]
+
+
+def _look() -> tuple[dict[str, Room], dict[str, str]]:
     found: dict[str, Room] = {}
+    broken: dict[str, str] = {}
     for folder in room_folders():
         for path in sorted(folder.glob("*/recipes.toml")):
-            if path.parent.name not in found:
-                found[path.parent.name] = _read(path)
-    return dict(sorted(found.items()))
+            name = path.parent.name
+            if name in found:
+                continue
+            try:
+                found[name] = _read(path)
+            except UserError as error:
+                if folder == PACKAGE / "systems":
+                    raise
+                broken[name] = str(error)
+    return dict(sorted(found.items())), broken
 
 
 def _read(path: Path) -> Room:
@@ -125,16 +142,23 @@ def _read(path: Path) -> Room:
         system = tables["system"]
         if system["class"].count(":") != 1:
             raise KeyError("class")
+        room = Room(path.parent.name, path.parent, system, tables.get("recipe", {}))
+        if PACKAGE not in path.parents:
+            ast.parse(room.source)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not TOML: {error}") from None
     except KeyError as error:
         raise UserError(f"{path} lacks [system] {error}; a room states title, class, makes and story there") from None
-    return Room(path.parent.name, path.parent, system, tables.get("recipe", {}))
+    except (OSError, SyntaxError) as error:
+        raise UserError(f"the room {path.parent} cannot be read: {error}") from None
+    return room
 
 
 def find_room(name: str) -> Room:
-    """Return the room, or raise UserError with the nearest name."""
-    known = rooms()
+    """Return the room, or raise UserError with what is wrong with it, or with the nearest name."""
+    known, broken = _look()
+    if name in broken:
+        raise UserError(broken[name])
     if name not in known:
         raise UserError(f'no room "{name}"{did_you_mean(name, known)}')
     return known[name]

@@ -365,3 +365,27 @@ def test_a_reader_that_goes_away_is_no_error(trained):
     line = f"{sys.executable} -m handmade list | head -1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr and "Broken pipe" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("recipes", "code", "named"),
+    [
+        ("[system\n", "x = 1\n", "is not TOML"),
+        ("[system]\ntitle = 'Mine'\n", "x = 1\n", "lacks [system] 'class'"),
+        ("[system]\nclass = 'system:Mine'\n", "def broken(:\n", "invalid syntax"),
+        ("[system]\nclass = 'absent:Mine'\n", "x = 1\n", "No such file"),
+    ],
+)
+def test_a_broken_room_of_ones_own_is_named_and_leaves_the_others_alone(
+    tmp_path, monkeypatch, say, recipes, code, named
+):
+    room = tmp_path / "rooms" / "mine"
+    room.mkdir(parents=True)
+    (room / "recipes.toml").write_text(recipes)
+    (room / "system.py").write_text(code)
+    monkeypatch.setenv("HANDMADE_ROOMS", str(tmp_path / "rooms"))
+    told = say("list")
+    assert told.code == 0 and "dcgan" in told.out and "left out: " in told.out and named in told.out
+    shown = say("show", "mine")
+    assert shown.code == 2 and named in shown.said and len(shown.said.strip().splitlines()) == 1
+    assert say("show", "dcgan").code == 0

@@ -20,9 +20,16 @@ def test_padding_changes_nothing():
     assert padded[:, 3:].abs().max() == 0
 
 
-def test_a_sentence_is_the_mean_of_its_words():
+def test_a_sentence_is_the_sum_of_its_words_over_the_root_of_their_number():
     words, sentence = encoder()(torch.tensor([[5, 6, 7, 0]]))
-    assert torch.allclose(sentence, words[:, :3].mean(1), atol=1e-6)
+    assert torch.allclose(sentence, words[:, :3].sum(1) / 3**0.5, atol=1e-6)
+
+
+def test_a_word_hears_its_neighbours_before_anybody_looks_farther():
+    network = encoder()
+    network.layers = torch.nn.ModuleList()
+    words, _ = network(torch.tensor([[5, 6, 7, 8, 9], [5, 6, 7, 8, 4]]))
+    assert torch.allclose(words[0, :3], words[1, :3], atol=1e-6) and not torch.allclose(words[0, 3], words[1, 3])
 
 
 def test_the_order_of_words_is_heard():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from handmade.cli.main import Parser
-from handmade.registry import Room, find_recipe, find_room, rooms, zoo
+from handmade.registry import Room, broken_rooms, find_recipe, find_room, rooms, zoo
 
 
 def list_(parser: Parser, arguments: list[str]) -> int:
@@ -16,7 +16,9 @@ def list_(parser: Parser, arguments: list[str]) -> int:
     wanted = parser.parse_args(arguments)
     found, shipped = rooms(), zoo()
     if wanted.json:
-        print(json.dumps({"rooms": [_room(room, shipped) for room in found.values()]}, indent=1))
+        print(
+            json.dumps({"rooms": [_room(room, shipped) for room in found.values()], "broken": broken_rooms()}, indent=1)
+        )
         return 0
     for room in found.values():
         print(f"{room.name}: {room.system.get('story', room.title)}")
@@ -24,6 +26,8 @@ def list_(parser: Parser, arguments: list[str]) -> int:
             full = f"{room.name}/{name}"
             mark = "*" if full in shipped else " "
             print(f"  {mark} {full:<28} {table.get('about', '')}{_expected(table)}")
+    for wrong in broken_rooms().values():
+        print(f"\nleft out: {wrong}")
     print("\n* ships trained: `handmade ask zoo:ROOM/RECIPE generate`.  More: `handmade show ROOM/RECIPE`")
     return 0
 

@@ -23,8 +23,9 @@ DIRECTIONS = {  # steps to the right and down
     "up and left": (-1, -1), "up": (0, -1), "up and right": (1, -1),
 }  # fmt: skip
 OBJECTS = ("circle", "square", "triangle", "star", "cross", "ring")
-SIZES = {"small": (0.14, 0.16), "large": (0.19, 0.22)}  # smallest and largest radius, in sides of a frame
+SIZES = {"small": (0.17, 0.20), "large": (0.24, 0.28)}  # smallest and largest radius, in sides of a frame
 TRAVEL = (0.3, 0.5)  # shortest and longest way along each axis, in sides of a frame
+LOOSE = 0.3  # share of the room beside its way in which a shape may be put: half-way it is near the middle
 SHADE = 0.06  # colours are darker or lighter by at most this share
 REACH = 1.1  # no shape reaches farther from its middle, in radii
 TABLE, SPAN = 128, 1.6  # places along a side of the table of distances, and radii from its middle to its edge
@@ -67,7 +68,7 @@ def plan(count: int, seed: int, held_out: bool) -> Plans:
     steps = np.array(list(DIRECTIONS.values()))[codes[:, 2]]  # (N, 2)
     room = 1 - 2 * REACH * radius[:, None]  # of the middle
     way = steps * np.minimum(TRAVEL[0] + (TRAVEL[1] - TRAVEL[0]) * dice.random((count, 1)), room)
-    start = REACH * radius[:, None] + (room - abs(way)) * dice.random((count, 2)) - np.minimum(way, 0)
+    start = 0.5 - way / 2 + LOOSE * (room - abs(way)) * (dice.random((count, 2)) - 0.5)
     shades = 1 + SHADE * (2 * dice.random((count, 2)) - 1)
     return Plans(codes, radius, start, way, shades, dice.random((count, 2)) < (0.5, 0.75))
 

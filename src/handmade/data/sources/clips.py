@@ -1,9 +1,9 @@
 """Short clips with a sentence about each: shapes that move over a plain ground, or drawn faces that change.
 
-Shapes: "a large orange star moves up and left on a grey background". Six objects, six colours, eight directions; size and
-ground are named in some captions only. Each object is kept, in each colour, from moving in one direction; held-out clips are of
-these 36 COMBINATIONS alone, so that a model which has only learnt whole captions by heart is found out (d down, u up, l left, r
-right):
+Shapes: "a large orange star moves up and left on a grey background". Six objects, six colours, eight directions; half-way a
+shape is near the middle of the frame; size and ground are named in some captions only. Each object is kept, in each colour,
+from moving in one direction; held-out clips are of these 36 COMBINATIONS alone, so that a model which has only learnt whole
+captions by heart is found out (d down, u up, l left, r right):
 
     held out    red   orange   yellow   green   blue   purple
     circle      r     dr       d        dl      l      ul
@@ -136,7 +136,7 @@ def _shapes(wanted: Wanted, size: int, frames: int, n: int, held_out: int, seed:
         [moving.caption(*row) for row in zip(part.codes, part.said, strict=True)] for part in (training, plans)
     )
     spec = VideoSpec(channels, size, moving.LABELS, frames, 8.0, *words_in(heard, WORDS))
-    name = digest("moving shapes", 1, seed, n, held_out, size, frames, channels, wanted.split)
+    name = digest("moving shapes", 2, seed, n, held_out, size, frames, channels, wanted.split)
     return Shapes(plans, spec.tokens_of(told), spec, name, told, Report("moving shapes", len(told)))
 
 

@@ -51,7 +51,7 @@ class Config:
     layers: int = 2  # of the reader
     direction: int = 0  # length of the sentence directions that a borrowed clip gives; 0 where none is borrowed
     hidden: float = 0.1  # share of captions that are not told at all
-    partly: float = 0.3  # share of captions of which only a stretch of words is told
+    partly: float = 0.2  # share of captions of which only a stretch of words is told
     shift: float = 0.0  # of the times: above 0 towards noise, below towards pictures
     lr: float = 1e-3  # AdamW
     decay: float = 0.01  # weight decay

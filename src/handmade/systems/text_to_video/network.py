@@ -50,12 +50,12 @@ class Painter(nn.Module):
         self.stem = nn.Conv2d(inner, width, 3, 1, 1)
         self.down, self.shrink = Stage(width, width, condition, heads), nn.Conv2d(width, width, 3, 2, 1)
         self.join = nn.Conv2d(self.moments * width, whole, 1)
-        self.place = nn.Parameter(torch.randn(whole, side, side) * 0.1)
+        self.place, self.hear = nn.Parameter(torch.randn(whole, side, side) * 0.1), nn.Linear(words, whole)
         self.clip = nn.ModuleList(
             Block(whole, whole, condition, Attention(whole, heads, words), 0.0) for _ in range(blocks)
         )
         self.part = nn.Conv2d(whole, self.moments * width, 1)
-        self.up = Stage(2 * width, width, condition, heads)
+        self.up = nn.ModuleList(Stage(inner, width, condition, heads) for inner in (2 * width, width))
         self.last = silent(nn.Linear(condition, 2 * width))  # how much of each channel is drawn, at this time
         self.keep = silent(nn.Linear(condition, inner))  # and how much of the noisy clip stays as it is
         self.out = silent(nn.Conv2d(width, inner, 3, 1, 1))
@@ -68,11 +68,16 @@ class Painter(nn.Module):
         x = x_t.unflatten(1, (moments, self.together)).flatten(2, 3).flatten(0, 1)  # (B * M, together * C, H, H)
         folded = pixel_unshuffle(x, self.fold)  # (B * M, inner, h, w)
         large = self.down(self.stem(folded), condition, moments)  # (B * M, width, h, w)
-        x = self.join(self.shrink(large).unflatten(0, (-1, moments)).flatten(1, 2)) + self.place  # (B, whole, h/2, w/2)
+        x = self.join(self.shrink(large).unflatten(0, (-1, moments)).flatten(1, 2))  # (B, whole, h/2, w/2)
+        x = x + self.place + self.hear(sentence)[:, :, None, None]
         for block in self.clip:
             x = block(x, silu(now), words)
-        x = interpolate(self.part(x).unflatten(1, (moments, -1)).flatten(0, 1), scale_factor=2.0)  # (B * M, width, h, w)
-        x = self.up(torch.cat([x, large], 1), condition, moments)
+        x = interpolate(
+            self.part(x).unflatten(1, (moments, -1)).flatten(0, 1), scale_factor=2.0
+        )  # (B * M, width, h, w)
+        x = torch.cat([x, large], 1)  # (B * M, 2 * width, h, w)
+        for stage in self.up:
+            x = stage(x, condition, moments)
         scale, shift = self.last(condition)[:, :, None, None].chunk(2, 1)  # (B * M, width, 1, 1) each
         x = self.out(torch.addcmul(x + shift, x, scale)) + self.keep(condition)[:, :, None, None] * folded
         x = pixel_shuffle(x, self.fold)  # (B * M, together * C, H, H)

@@ -41,16 +41,16 @@ Steps = Annotated[int, Range(1, 1000)]
 class Config:
     """The settings of the reader, of the painter and of the training."""
 
-    fold: int = 4  # pixels of a side that the painter takes as one place
+    fold: int = 2  # pixels of a side that the painter takes as one place
     together: int = 2  # frames that it takes as one moment
-    width: int = 48  # channels of one moment
+    width: int = 32  # channels of one moment
     whole: int = 128  # channels of the small picture of all moments
     blocks: int = 3  # of that one
     heads: int = 4  # in every attention, or as many of them as divide the width
     words: int = 64  # length of a word's vector
     layers: int = 1  # of the reader
     hidden: float = 0.1  # share of captions that are not told
-    late: float = 12.0  # how much noisier a clip is at a time than a picture, since many places and frames say the same
+    late: float = 6.0  # how much noisier a clip is at a time than a picture, since many places and frames say the same
     most: float = 10.0  # largest weight of an error
     lr: float = 2e-3  # AdamW
     decay: float = 0.01  # weight decay
