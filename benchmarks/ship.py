@@ -96,7 +96,7 @@ def left_out(recipe: Recipe, names: Iterable[str]) -> list[str]:
     return sorted(set(names) - set(recipe.train.ema)) if recipe.train.ema else []
 
 
-def thinned(events: list[dict], most: int = 100) -> list[dict]:
+def thinned(events: list[dict], most: int = 60) -> list[dict]:
     """At most `most` step events, evenly apart and with four digits of each number, and all others."""
     steps = [event for event in events if event["kind"] == "step"]
     if len(steps) > most:
