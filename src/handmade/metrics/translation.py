@@ -50,8 +50,12 @@ def chrf_each(written: Sequence[str], references: Sequence[str]) -> list[float]:
 
 
 def _judged(judge: object, written: Sequence[str], references: Sequence[str]) -> Judged:
-    score = judge.corpus_score(list(written), [list(references)], n_bootstrap=RESAMPLED)  # type: ignore[attr-defined]
-    value, reach = float(score.score), float(score._ci)
+    pairs = list(written), [list(references)]
+    try:
+        score = judge.corpus_score(*pairs, n_bootstrap=RESAMPLED)  # type: ignore[attr-defined]
+        value, reach = float(score.score), float(score._ci)
+    except TypeError:  # of few sentences a resample may match nothing: a plain 0.0, which sacrebleu 2.6 cannot average
+        value, reach = float(judge.corpus_score(*pairs).score), 100.0  # type: ignore[attr-defined]
     signature = str(judge.get_signature())  # type: ignore[attr-defined]
     return Judged(value, max(0.0, value - reach), min(100.0, value + reach), signature)
 
