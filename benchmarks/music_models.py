@@ -8,7 +8,6 @@ allows (1: all of it); a linear decay ends with each. Held-out surprise is read 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import RESULTS, figure, record
+from benchmarks.record import figure, record, recorded
 
 ROOM, PEER = "music_transformer/chorales", "lstm/chorales"
 ROUNDS = 9
@@ -37,9 +36,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="*", choices=("models", "cache", "folder"))
     wanted = parser.parse_known_args()[0]
-    path, only = RESULTS / "music_models.json", wanted.only or ["models", "cache", "folder"]
-    before = json.loads(path.read_text("utf-8")) if wanted.only and path.exists() else {"rows": [], "figures": {}}
-    rows, figures = before["rows"], before["figures"]
+    only = wanted.only or ["models", "cache", "folder"]
+    rows, figures = recorded("music_models") if wanted.only else ([], {})
     if "models" in only:
         rows, found = models(wanted.share, wanted.threads)
         figures |= found

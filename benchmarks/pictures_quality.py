@@ -6,7 +6,6 @@ not run again keep the figures of the last time.
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.pictures_judge import VALUES, Mouths
-from benchmarks.record import RESULTS, figure, record
+from benchmarks.record import figure, record, recorded
 from handmade import api
 from handmade.core import Judge
 from handmade.metrics.copies import copied, nearest_known
@@ -195,10 +194,7 @@ PARTS: dict[str, Callable[[], Part]] = {
 @torch.no_grad()
 def main(names: list[str] | None = None) -> None:
     """Run the parts that are named, or all, and record them beside those that were measured before."""
-    rows, figures, path = [], {}, RESULTS / "pictures_quality.json"
-    if names and path.exists():
-        before = json.loads(path.read_text("utf-8"))
-        rows, figures = before["rows"], before["figures"]
+    rows, figures = recorded("pictures_quality") if names else ([], {})
     for name in names or PARTS:
         found, measured = PARTS[name]()
         parts = {row["part"] for row in found}

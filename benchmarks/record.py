@@ -32,6 +32,13 @@ def record(name: str, rows: list[dict[str, Any]], **figures: Any) -> None:
     print(json.dumps(figures, indent=1), flush=True)
 
 
+def recorded(name: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows and figures of the last time, for a benchmark of which a part is run again; none where there was none."""
+    path = RESULTS / f"{name}.json"
+    before = json.loads(path.read_text("utf-8")) if path.exists() else {"rows": [], "figures": {}}
+    return before["rows"], before["figures"]
+
+
 def figure(value: float, goal: str, holds: bool, about: str, **more: Any) -> dict[str, Any]:
     """One number to quote: its goal in words, whether it holds, and what it is."""
     return {"value": round(value, 4), "goal": goal, "holds": bool(holds), "about": about, **more}
