@@ -4,14 +4,14 @@ BIN    := .venv/bin
 TORCH  ?= torch==2.13.0
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c .venv/constraints.txt
 
-.PHONY: demo test test-slow check studio bench clean studio-page
+.PHONY: demo test test-slow check studio bench clean studio-page studio-page-proof
 
 demo: .venv/ready
 	$(BIN)/handmade demo
 
 # Two processes at a time; all tests of one room, and of one file, stay in one of them (tests/conftest.py).
 test: .venv/ready-dev
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2
 
 test-slow: .venv/ready-slow
 	$(BIN)/pytest -m "slow or network"
@@ -31,6 +31,12 @@ bench: .venv/ready-dev
 # The page of the studio. Its built files are in the repository; this is only for those who change it, and needs Node.
 studio-page:
 	cd studio-page && npm ci && npm run check && npm run build
+
+# Proves that the built page is what its sources give: builds it anew elsewhere and compares every byte.
+studio-page-proof:
+	cd studio-page && npx vite build --outDir ../out/studio-page --emptyOutDir
+	diff -r out/studio-page src/handmade/studio/page
+	@echo "the page in the repository equals a fresh build"
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache

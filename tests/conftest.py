@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 import handmade  # noqa: F401  before any test loads torch: it tells waiting threads not to spin
 from commands import Background
@@ -28,17 +30,27 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The rooms come first: they take longest, and what is short then fills up both processes to the end."""
+    items.sort(key=lambda item: item.path.name != "test_every_system.py")
+
+
+class Together(LoadScopeScheduling):
     """With two processes (`-n 2`), the tests of one room go to one of them, which trains it once; else those of one file.
 
-    The rooms come first: they take longest, and what is short then fills up both processes to the end.
+    xdist's own marks for this are not seen with pytest 9.2, where a test's id can no longer be changed.
     """
-    for item in items:
-        room = getattr(item, "callspec", None) and item.callspec.params.get("name")  # type: ignore[attr-defined]
-        in_rooms = item.path.name == "test_every_system.py"
-        item.add_marker(pytest.mark.xdist_group(str(room) if in_rooms and room else str(item.path)))
-    items.sort(key=lambda item: item.path.name != "test_every_system.py")
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        if file.endswith("test_every_system.py") and "[" in test:
+            return re.split(r"[\[\]-]", test)[1]
+        return file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    config.option.loadscopereorder = False  # the order is that of the items
+    return Together(config, log)
 
 
 @pytest.fixture

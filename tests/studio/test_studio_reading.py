@@ -31,6 +31,7 @@ def test_every_system_has_a_page_with_its_objective_beside_the_lines_that_comput
             assert form["kind"] in ("int", "float", "bool", "str", "choice", "other") and form["name"].startswith(
                 "config."
             )
+            assert all(isinstance(choice, str) for choice in form["choices"]), form["name"]  # numbers too: 3, 5 or 7
         if name in {system for system in rooms() if (room.folder / "README.md").is_file()}:
             assert "<h1>" in told["readme"] and "<script" not in told["readme"] and "<img" not in told["readme"]
     told = server.get("/api/systems/dcgan")

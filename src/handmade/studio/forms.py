@@ -79,7 +79,7 @@ def _setting(name: str, found: Field, value: Any) -> dict[str, Any]:
         kind = match[1]
         low, high = (float(match[2]), float(match[3])) if match[2] else (None, None)
     if match := re.fullmatch(r"Literal\[(.*)\](?: \| (?:StrictBool|Count))?", kind):
-        choices = list(ast.literal_eval(f"({match[1]},)"))
+        choices = [str(choice) for choice in ast.literal_eval(f"({match[1]},)")]  # what is set is text
         kind = "choice" if kind.endswith("]") else "str"
     told = kind if kind == "choice" else KINDS.get(kind, "other")
     return {"name": name, "kind": told, "default": found.default, "value": value, "help": found.help,
