@@ -135,6 +135,7 @@ BOMBS = {
     "drive.zip": zipped(**{"C:evil.txt": b"x"}), "nested.zip": zipped(**{"inner.zip": zipped(**{"a.txt": b"x"})}),
     "empty.zip": zipped(), "not.zip": b"PK\x03\x04" + b"x" * 100, "a.gz": gzip.compress(b"\0" * 10**6),
     "silent.wav": lying_wav(0, 1), "fast.wav": lying_wav(2**31, 1), "wide.wav": lying_wav(8000, 255),
+    "deep.wav": wav()[:32] + struct.pack("<HH", 5, 40) + wav()[36:],  # samples of five bytes
     "stop.mid": midi(tempo=0), "still.mid": midi(division=0), "cut.mid": midi()[:-6], "half.png": png()[:-40],
     "page.svg": b"<svg onload='alert(1)'/>",
     "page.html": b"<script>alert(1)</script>", "run.exe": b"MZ" + b"\0" * 200, "latin.txt": b"\xff\xfe\0", "zero.txt": b"a\0b",

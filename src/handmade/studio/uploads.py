@@ -25,6 +25,7 @@ from handmade.errors import Damaged, HandmadeError, UserError
 from handmade.midi import read_midi
 from handmade.studio.places import Busy, Missing, Places, fresh_id, read_json, write_json
 
+DEEPEST = 4  # bytes of a sample of sound
 SIDE = 2048  # longest side of a picture that is kept
 MOST_FILES, MOST_TOTAL = 20_000, 1_000_000_000  # files and bytes of one upload
 KEPT = 200  # uploads that are remembered
@@ -255,6 +256,8 @@ def _sound(content: bytes) -> bytes:
             )
             if not 1 <= channels <= CHANNELS or not RATES[0] <= rate <= RATES[1] or frames < 1:
                 raise Damaged(f"{channels} channels at {rate} Hz, {frames} samples: that is no sound")
+            if width > DEEPEST:
+                raise Damaged(f"samples of {width} bytes: at most {DEEPEST} are known")
             if frames / rate > SECONDS:
                 raise Damaged(f"{frames / rate:,.0f} seconds, more than the {SECONDS} allowed")
             samples = file.readframes(min(frames, len(content)))
