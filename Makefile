@@ -4,7 +4,7 @@ BIN    := .venv/bin
 TORCH  ?= torch==2.13.0
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c .venv/constraints.txt
 
-.PHONY: demo test test-slow check studio bench clean studio-page studio-page-proof
+.PHONY: demo test test-slow check studio bench clean studio-page
 
 demo: .venv/ready
 	$(BIN)/handmade demo
@@ -31,12 +31,6 @@ bench: .venv/ready-dev
 # The page of the studio. Its built files are in the repository; this is only for those who change it, and needs Node.
 studio-page:
 	cd studio-page && npm ci && npm run check && npm run build
-
-# Proves that the built page is what its sources give: builds it anew elsewhere and compares every byte.
-studio-page-proof:
-	cd studio-page && npx vite build --outDir ../out/studio-page --emptyOutDir
-	diff -r out/studio-page src/handmade/studio/page
-	@echo "the page in the repository equals a fresh build"
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,9 +42,8 @@ class Together(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, test = nodeid.partition("::")
-        if file.endswith("test_every_system.py") and "[" in test:
-            return re.split(r"[\[\]-]", test)[1]
-        return file
+        room = test.partition("[")[2].rstrip("]").rpartition("-")[2]  # of test[room] or test[float32-room]
+        return room if room and file.endswith("test_every_system.py") else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
