@@ -155,7 +155,7 @@ def slider() -> tuple[list[dict[str, Any]], dict[str, Any]]:
     batch = dataset.batch(torch.arange(HELD_OUT), torch.Generator())
     judge: Any = api.load("zoo:classifier/faces")
     other = 1 - batch.labels[:, list(spec.labels).index("glasses")]
-    middle, drawn = system._codes(batch.pixels), system._codes(batch.pixels, seed=0)
+    middle, drawn = system.codes(batch.pixels), system.codes(batch.pixels, seed=0)
     rows = []
     for code, value in enumerate(spec.labels["glasses"]):
         wanted = other == code
@@ -165,8 +165,8 @@ def slider() -> tuple[list[dict[str, Any]], dict[str, Any]]:
         for kind, codes in (("", drawn[wanted]), (", middle of z", middle[wanted])):
             there = system._labelled(codes, {"glasses": code})
             shown[f"slider{kind}"] = system._moved(pixels, codes, there)
-            shown[f"difference added{kind}"] = (pixels + system._draw(there) - system._draw(codes)).clamp(-1, 1)
-            shown[f"plain decode{kind}"] = system._draw(there)
+            shown[f"difference added{kind}"] = (pixels + system.draw(there) - system.draw(codes)).clamp(-1, 1)
+            shown[f"plain decode{kind}"] = system.draw(there)
         for name, picture in shown.items():
             seen = judge.probabilities(picture)[list(judge.data.labels).index("glasses")].argmax(1)
             likeness = ssim(picture, true)
@@ -206,7 +206,7 @@ def error(minutes: float) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     loop = our_loop(system, Plan(batch=BATCH, threads=1), held_out_part(held_out))
     contestants: dict[str, tuple[Any, Step, Callable[[Tensor], Tensor]]] = {
         "book": (book, book.step, book.back),
-        "ours": (system, loop, lambda pixels: system._draw(system._codes(pixels))),
+        "ours": (system, loop, lambda pixels: system.draw(system.codes(pixels))),
     }
     rows = []
     for name, (network, step, back) in contestants.items():

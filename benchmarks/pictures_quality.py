@@ -23,6 +23,7 @@ from handmade.metrics.copies import copied, nearest_known
 from handmade.metrics.image import frechet, kid
 from handmade.recipe import read_recipe
 from handmade.registry import find_recipe
+from handmade.systems.text_to_image.system import LOUD
 
 CLOTHES, FACES, FLOW, WORDS = (
     f"zoo:{name}" for name in ("diffusion/clothes", "diffusion/faces", "flow_matching/faces", "text_to_image/faces")
@@ -122,7 +123,7 @@ def words() -> Part:
     rows: list[dict[str, Any]] = []
     for strength in STRENGTHS:
         coarse = system.walker.draw(real.tokens, 0, strength, 20, "dpm++")
-        fine = torch.cat([refiner.enlarge(part, seed=0) for part in coarse.split(50)]) if strength == 2.0 else None
+        fine = torch.cat([refiner.enlarge(part, seed=0) for part in coarse.split(50)]) if strength == LOUD else None
         for stage, drawn in (("coarse", coarse), ("refined", fine)):
             if drawn is not None:
                 shares = seen_in(drawn, real.labels, system.data.labels, judge, lips)
@@ -139,7 +140,7 @@ def words() -> Part:
         eyes = "a judge of mouths" if name == "expression" else "`classifier/faces`"
         about = f"{about} in which {eyes} sees the {name} asked for (of real ones: {most[name]:.3f})"
         figures[f"words {name}"] = figure(shown[name], f"at least {goal}", shown[name] >= goal, about)
-    drawn = system.walker.draw(real.tokens, 1, 2.0, 20, "dpm++")
+    drawn = system.walker.draw(real.tokens, 1, LOUD, 20, "dpm++")
     return [*rows, {"part": "words", "stage": "real", **most}], {**figures, **memory(WORDS, drawn, real.pixels)}
 
 

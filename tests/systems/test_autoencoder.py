@@ -82,8 +82,8 @@ def test_the_gaussian_has_the_mean_and_the_spread_of_the_codes():
         batch = batch_of(200)
         system.evaluate(batch)
         codes = system.encoder(batch.pixels)
-        new = system._new(20_000, seed=0, label="")
-        light = system._new(5000, seed=0, label="class=light")
+        new = system.new(20_000, seed=0, label="")
+        light = system.new(5000, seed=0, label="class=light")
     assert torch.allclose(new.mean(0), codes.mean(0), atol=0.05 * float(codes.std()) + 0.02)
     assert torch.allclose(new.T.cov(), codes.T.cov(correction=0), rtol=0.1, atol=0.05 * float(codes.var()))
     assert torch.allclose(light.mean(0), codes[batch.labels[:, 0] == 1].mean(0), atol=0.05 * float(codes.std()) + 0.02)
@@ -128,7 +128,7 @@ def test_a_folder_of_picked_pictures_is_a_group(picture):
     Image.new("L", (16, 16), 200).save(picture.parent / "light.png")
     whole = system.arithmetic(equation=f"{picture.parent} + {picture} - {picture}").pixels
     one, other = (system._term(str(picture.parent / name)) for name in ("dark.png", "light.png"))
-    assert torch.allclose(whole[0], system._draw((one + other) / 2)[0], atol=1e-5)
+    assert torch.allclose(whole[0], system.draw((one + other) / 2)[0], atol=1e-5)
 
 
 def test_a_walk_begins_and_ends_with_its_pictures(picture):

@@ -16,7 +16,6 @@ from handmade.engine.turns import Table, players_of
 from handmade.errors import UserError
 from handmade.samplers.pen import Pen
 from handmade.samplers.tokens import Taste, fortunes
-from handmade.systems.gpt.muon import MuonAdamW, orthogonal
 from handmade.systems.gpt.network import GPT, GPT2_SIZES, Cache, Form
 from handmade.systems.gpt.system import Config, GPTSystem, form_of
 from handmade.systems.gpt.writing import continued, kept, surprises
@@ -158,28 +157,6 @@ def test_both_styles_and_optimizers_learn():
 def test_in_bf16_the_loss_is_that_of_float32():
     plain, fast = (learn(system(), 40, precision) for precision in ("float32", "bf16"))
     assert fast == pytest.approx(plain, rel=0.03)
-
-
-@pytest.mark.parametrize("shape", [(3, 16, 16), (2, 16, 24), (2, 16, 64)])
-def test_an_orthogonal_step_has_equal_singular_values_and_the_same_directions(shape):
-    torch.manual_seed(0)
-    left, _, right = torch.linalg.svd(torch.randn(shape), full_matrices=False)
-    g = left @ torch.diag(torch.logspace(-1, 1, 16)) @ right
-    out = orthogonal(g)
-    values = torch.linalg.svdvals(out)
-    assert values.min() > 0.6 and values.max() < 1.3
-    inner = left.mT @ out @ right.mT
-    assert (inner - torch.diag_embed(inner.diagonal(dim1=1, dim2=2))).abs().max() < 1e-3
-    assert (orthogonal(torch.zeros(shape)) == 0).all()
-
-
-def test_muon_moves_queries_keys_and_values_as_three_matrices():
-    torch.manual_seed(0)
-    weight = torch.nn.Parameter(torch.zeros(48, 16))
-    weight.grad = torch.cat([torch.randn(16, 16), 100 * torch.randn(16, 16), 0.01 * torch.randn(16, 16)])
-    MuonAdamW({weight: 3}, [], lr=1.0).step()
-    norms = [part.norm().item() for part in weight.chunk(3)]
-    assert max(norms) < 1.2 * min(norms)
 
 
 def test_the_optimizer_goes_on_from_its_saved_state():

@@ -9,7 +9,7 @@ from handmade.core import Dice, System
 from handmade.data.specs import CaptionBatch, CaptionSpec
 from handmade.errors import UserError
 from handmade.objectives.denoising import noisy, straight
-from handmade.systems.text_to_image.system import STRENGTHS, Config, TextToImage
+from handmade.systems.text_to_image.system import LOUD, STRENGTHS, Config, TextToImage
 
 WORDS = ("red", "green", "blue", "square", "a", "with", "dots")
 SPEC = CaptionSpec(3, 8, {}, WORDS, 6)
@@ -119,7 +119,7 @@ def test_between_two_prompts_the_ends_are_the_prompts_themselves():
     system = awake(room())
     reel = system.between(prompt="a red square", to="a green square", n=3, seed=2, steps=3)
     for place, prompt in ((0, "a red square"), (2, "a green square")):
-        alone = system.walker.draw(SPEC.tokens_of([prompt]), 2, 2.0, 3, "dpm++")
+        alone = system.walker.draw(SPEC.tokens_of([prompt]), 2, LOUD, 3, "dpm++")
         assert torch.allclose(reel.pixels[place], alone[0], atol=1e-4)
     assert (reel.pixels[1] - reel.pixels[0]).abs().max() > 1e-4 < (reel.pixels[1] - reel.pixels[2]).abs().max()
 
@@ -179,7 +179,7 @@ def test_a_borrowed_clip_is_told_the_same_words_by_its_own_ids():
         before, plain.generate(prompt="a red square", n=1, steps=2).levels[0]
     )  # it starts by saying nothing
     reel = awake(system).between(prompt="a red square", to="a green square", n=3, seed=2, steps=3)
-    alone = system.walker.draw(SPEC.tokens_of(["a green square"]), 2, 2.0, 3, "dpm++")
+    alone = system.walker.draw(SPEC.tokens_of(["a green square"]), 2, LOUD, 3, "dpm++")
     assert torch.allclose(reel.pixels[2], alone[0], atol=1e-4)
 
 

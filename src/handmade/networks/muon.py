@@ -3,6 +3,7 @@
 A matrix's step is its averaged gradient with all singular values set to about one, so that rare directions learn as fast as
 common ones:
     m = beta m + (1 - beta) g      u = orthogonal(beta m + (1 - beta) g)      W = W - lr sqrt(max(1, rows / columns)) u
+A convolution's matrix has a row for every channel that comes out, and a column for every number that a filter looks at.
 `orthogonal` is a Newton-Schulz iteration: five times X = a X + (b A + c A A) X with A = X X'. AdamW (Loshchilov & Hutter 2017,
 arXiv 1711.05101) moves embeddings, the head and vectors.
 """
@@ -44,6 +45,13 @@ def orthogonal(g: Tensor, steps: int = STEPS) -> Tensor:
     return x if whole is None else whole @ x
 
 
+def matrices_of(*networks: nn.Module, least: int = 16) -> dict[nn.Parameter, int]:
+    """The weights of linear layers and convolutions that have at least so many rows and columns, each one matrix."""
+    layers = [layer for network in networks for layer in network.modules()]
+    weights: list[Any] = [layer.weight for layer in layers if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d)]
+    return {weight: 1 for weight in weights if min(weight.flatten(1).shape) >= least}
+
+
 class MuonAdamW(Optimizer):
     """One optimizer object: matrices move by Muon, all else by AdamW.
 
@@ -70,7 +78,7 @@ class MuonAdamW(Optimizer):
     def _muon(self, group: dict[str, Any]) -> None:
         """Matrices of one shape are made orthogonal together."""
         alike: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
-        where: dict[tuple[int, ...], list[tuple[Tensor, float]]] = defaultdict(list)
+        where: dict[tuple[int, ...], list[tuple[Tensor, bool, float]]] = defaultdict(list)
         for parameter, parts in zip(group["params"], group["parts"], strict=True):
             if parameter.grad is None:
                 continue
@@ -79,15 +87,16 @@ class MuonAdamW(Optimizer):
             ahead = average.lerp(parameter.grad, 1 - group["momentum"])  # Nesterov's: the next average if all goes on
             parameter.mul_(1 - group["lr"] * group["decay"])
             for piece, weight in zip(ahead.chunk(parts), parameter.chunk(parts), strict=True):
-                tall = piece.shape[0] > piece.shape[1]
-                flat, target = (piece.T, weight.T) if tall else (piece, weight)
+                matrix = piece.flatten(1)  # (R, C)
+                tall = matrix.shape[0] > matrix.shape[1]
+                flat = matrix.T if tall else matrix
                 alike[flat.shape].append(flat)
-                where[flat.shape].append((target, max(1.0, weight.shape[0] / weight.shape[1]) ** 0.5))
+                where[flat.shape].append((weight, tall, max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5))
         for shape, pieces in alike.items():
             stack = torch.stack(pieces)  # (N, R, C)
             updates = orthogonal(stack.bfloat16() if self.precision == "bf16" else stack)
-            for (weight, scale), update in zip(where[shape], updates, strict=True):
-                weight.add_(update, alpha=-group["lr"] * scale)
+            for (weight, tall, scale), update in zip(where[shape], updates, strict=True):
+                weight.add_((update.T if tall else update).reshape(weight.shape), alpha=-group["lr"] * scale)
 
     def _adamw(self, group: dict[str, Any]) -> None:
         moved = [parameter for parameter in group["params"] if parameter.grad is not None]

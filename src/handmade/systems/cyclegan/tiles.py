@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import product
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
+
+from handmade.samplers.tiles import tiles
 
 LONGEST = 8192  # pixels of the longer side at which a picture is looked at
 
@@ -42,21 +43,8 @@ def in_tiles(picture: Tensor, translate: Callable[[Tensor], Tensor], side: int, 
     if max(height, width) <= side:
         return translate(wide[None])[0, :, :h, :w]
     total, weight = torch.zeros_like(wide), wide.new_zeros(1, height, width)
-    for top, left in product(starts(height, side, overlap), starts(width, side, overlap)):
-        place = (slice(None), slice(top, top + side), slice(left, left + side))
-        made = translate(wide[place][None])[0]
-        fade = hill(made.shape[1], overlap)[:, None] * hill(made.shape[2], overlap)
-        total[place] += made * fade.to(made)
-        weight[place] += fade.to(made)
+    for rows, columns, fade in tiles(height, width, side, overlap):
+        made = translate(wide[:, rows, columns][None])[0]
+        total[:, rows, columns] += made * fade.to(made)
+        weight[:, rows, columns] += fade.to(made)
     return (total / weight)[:, :h, :w]
-
-
-def starts(length: int, side: int, overlap: int) -> list[int]:
-    """Where the tiles along one side begin: the last one ends with the picture."""
-    return [*range(0, max(1, length - side), side - overlap), max(0, length - side)] if length > side else [0]
-
-
-def hill(length: int, overlap: int) -> Tensor:
-    """(length,) weights: up over the overlap, level, and down again; never quite 0."""
-    steps = torch.arange(1, length + 1, dtype=torch.float32)
-    return (torch.minimum(steps, length + 1 - steps) / (overlap + 1)).clamp(max=1)

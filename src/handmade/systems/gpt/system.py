@@ -25,10 +25,10 @@ from handmade.data.specs import TextBatch, TextSpec
 from handmade.errors import UserError
 from handmade.metrics.text import bits_per_byte, perplexity, shared_runs
 from handmade.networks.low_rank import adapt, merge
+from handmade.networks.muon import MuonAdamW
 from handmade.networks.quantised import keep
 from handmade.samplers.pen import Pen
 from handmade.samplers.tokens import Taste, fortunes
-from handmade.systems.gpt.muon import MuonAdamW
 from handmade.systems.gpt.network import GPT, Form
 from handmade.systems.gpt.writing import continued, kept, surprises
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from handmade.errors import UserError
 from handmade.metrics.copies import nearest_known
 from handmade.metrics.drawn import score_drawn
 from handmade.metrics.judged import agreement
+from handmade.networks.muon import MuonAdamW, matrices_of
 from handmade.networks.text_encoder import TextEncoder
 from handmade.objectives.denoising import middle_times, noisy, squared_error, straight, target
 from handmade.samplers.diffusion import end
@@ -35,6 +36,9 @@ from handmade.systems.text_to_image.network import Painter
 Count = Annotated[int, Range(1, 1000)]
 Guidance = Annotated[float, Range(0, 20)]
 Steps = Annotated[int, Range(1, 1000)]
+LOUD = (
+    3.0  # guidance unless told otherwise: what is asked for is seen most often at 3 to 4 (benchmarks, pictures_quality)
+)
 STRENGTHS = (0.0, 1.0, 2.0, 4.0, 8.0)  # of guidance, shown side by side
 
 
@@ -53,7 +57,9 @@ class Config:
     hidden: float = 0.1  # share of captions that are not told at all
     partly: float = 0.2  # share of captions of which only a stretch of words is told
     shift: float = 0.0  # of the times: above 0 towards noise, below towards pictures
-    lr: float = 1e-3  # AdamW
+    optimizer: Literal["muon", "adamw"] = "muon"  # muon moves matrices by Muon and the rest by AdamW
+    lr: float = 0.02  # of the optimizer
+    rest_lr: float = 1e-3  # of what is no matrix, with muon
     decay: float = 0.01  # weight decay
 
 
@@ -73,9 +79,12 @@ class TextToImage(System):
                                config.attended, config.direction)  # fmt: skip
 
     def optimizers(self) -> Mapping[str, Optimizer]:
-        """AdamW for the only player: what is read is read for the sake of the picture."""
-        both = [*self.reader.parameters(), *self.painter.parameters()]
-        return {"painter": AdamW(both, self.config.lr, weight_decay=self.config.decay)}
+        """One player, since what is read is read for the sake of the picture; its matrices move by Muon unless told not to."""
+        c, matrices = self.config, matrices_of(self.reader, self.painter)
+        if c.optimizer == "adamw":
+            return {"painter": AdamW(self.parameters(), c.lr, weight_decay=c.decay)}
+        rest = [parameter for parameter in self.parameters() if parameter not in matrices]
+        return {"painter": MuonAdamW(matrices, rest, c.lr, c.rest_lr, betas=(0.9, 0.99), decay=c.decay)}
 
     def objective(self, batch: CaptionBatch) -> Iterator[Turn]:
         """Put every picture somewhere on its way to noise, and say from its caption which way that is."""
@@ -119,14 +128,14 @@ class TextToImage(System):
 
     def evaluate(self, held_out: CaptionBatch, judge: Judge | None = None) -> Mapping[str, Score]:
         """Draw a picture for each held-out caption, and compare; see whether what was asked for is in it."""
-        drawn = self.walker.draw(held_out.tokens, seed=0, guidance=2.0, steps=12, sampler="dpm++")
+        drawn = self.walker.draw(held_out.tokens, seed=0, guidance=LOUD, steps=12, sampler="dpm++")
         known = () if judge is None else (held_out.pixels, held_out.labels, self.data.labels, judge)
         seen = agreement(drawn, *known) if known else {}
         error = held_out_error(self.walker, held_out.pixels, held_out.tokens)
         return {**score_drawn(held_out.pixels, drawn, judge), **seen, "error": error}
 
     @ask
-    def generate(self, prompt: str = "", negative: str = "", n: Count = 8, seed: int = 0, guidance: Guidance = 2.0,
+    def generate(self, prompt: str = "", negative: str = "", n: Count = 8, seed: int = 0, guidance: Guidance = LOUD,
                  steps: Steps = 20, size: Annotated[int, Range(0, 1024)] = 0, refine: bool = True) -> Album:  # fmt: skip
         """Draw pictures from a sentence: a small one first, then, where a refiner is lent, the same large and sharp.
 
@@ -151,7 +160,7 @@ class TextToImage(System):
         ], columns)  # fmt: skip
 
     @ask
-    def prompts(self, prompts: str = "", n: Annotated[int, Range(1, 64)] = 2, seed: int = 0, guidance: Guidance = 2.0,
+    def prompts(self, prompts: str = "", n: Annotated[int, Range(1, 64)] = 2, seed: int = 0, guidance: Guidance = LOUD,
                 steps: Steps = 20, refine: bool = True) -> Images:  # fmt: skip
         """Draw several sentences side by side, each under its pictures, all from the same seeds.
 
@@ -170,7 +179,7 @@ class TextToImage(System):
         return Images(pictures, columns=len(said), titles=(*[""] * len(said) * (n - 1), *said))
 
     @ask
-    def film(self, prompt: str = "", seed: int = 0, stops: Annotated[int, Range(2, 60)] = 12, guidance: Guidance = 2.0,
+    def film(self, prompt: str = "", seed: int = 0, stops: Annotated[int, Range(2, 60)] = 12, guidance: Guidance = LOUD,
              steps: Steps = 48) -> Reel:  # fmt: skip
         """Watch one picture come out of its noise: the noisy picture at even stops, and below what is believed behind it.
 
@@ -200,7 +209,7 @@ class TextToImage(System):
 
     @ask
     def between(self, prompt: str = "", to: str = "", n: Annotated[int, Range(2, 60)] = 8, seed: int = 0,
-                guidance: Guidance = 2.0, steps: Steps = 20) -> Reel:  # fmt: skip
+                guidance: Guidance = LOUD, steps: Steps = 20) -> Reel:  # fmt: skip
         """Go from one sentence to another in even steps, all from one noise: what the words share stays as it is.
 
         prompt: where it starts
@@ -227,7 +236,7 @@ class TextToImage(System):
         return Reel(end(walker.walk(noise(), noise, told, guidance, steps, "dpm++")), columns=min(n, 12))
 
     @ask
-    def nearest(self, prompt: str = "", n: Annotated[int, Range(1, 64)] = 8, seed: int = 0, guidance: Guidance = 2.0,
+    def nearest(self, prompt: str = "", n: Annotated[int, Range(1, 64)] = 8, seed: int = 0, guidance: Guidance = LOUD,
                 steps: Steps = 20) -> Images:  # fmt: skip
         """Put the nearest training picture under each new one: is anything copied?
 

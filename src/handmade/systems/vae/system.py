@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -25,16 +24,14 @@ from torch.nn.functional import cross_entropy
 from torch.optim import AdamW, Optimizer
 
 from handmade.artifacts import Images
-from handmade.artifacts.names import png_names
-from handmade.core import Judge, Range, Score, System, Turn, ask, seeded
-from handmade.data.given import given_squares
+from handmade.core import Judge, Score, Turn, ask, seeded
 from handmade.data.specs import ImageBatch, ImageSpec
-from handmade.errors import UserError
+from handmade.from_codes import FromCodes, slid
 from handmade.metrics.drawn import score_drawn
-from handmade.metrics.similarity import psnr, score_alike
+from handmade.metrics.similarity import score_alike
 from handmade.objectives.variational import bits_per_dim, discretised_logistic, gaussian_kl
-from handmade.samplers.arithmetic import group_means, one_hots, straight, strengths, terms
-from handmade.samplers.latents import latents, seed_numbers, walk
+from handmade.samplers.arithmetic import group_means, one_hots, straight, strengths
+from handmade.samplers.latents import latents, walk
 from handmade.systems.vae.network import Decoder, Encoder, stages
 
 
@@ -61,7 +58,7 @@ def reader(latent: int, labels: int) -> nn.Module:
     return nn.Sequential(nn.Linear(latent, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, labels))
 
 
-class VAE(System):
+class VAE(FromCodes):
     """An encoder that turns pictures into codes, a decoder that turns codes into pictures, and a reader that spies on z."""
 
     def __init__(self, config: Config, data: ImageSpec):
@@ -142,9 +139,9 @@ class VAE(System):
             "bits_per_dim": Score(value, f"{bound} {about}", "lower", None, value - half, value + half),
             "reconstruction": Score(float(surprise.mean()), f"nats for a picture whose code is known, mean {about}"),
             "kl": Score(float(kl.mean()), f"nats for a code, mean {about}"),
-            **score_alike(held_out.pixels, self._draw(torch.cat([z, told], dim=1))),
+            **score_alike(held_out.pixels, self.draw(torch.cat([z, told], dim=1))),
             **self._agreement(held_out, judge),
-            **score_drawn(held_out.pixels, self._draw(self._new(n, seed=0, label="")), judge),
+            **score_drawn(held_out.pixels, self.draw(self.new(n, seed=0, label="")), judge),
         }
 
     def _agreement(self, held_out: ImageBatch, judge: Judge | None) -> dict[str, Score]:
@@ -154,7 +151,7 @@ class VAE(System):
             if judge is None or tuple(judge.labels.get(name, ())) != tuple(values) or len(values) < 2:
                 continue
             wanted = (labels[:, a] + 1) % len(values)
-            codes = self._codes(pixels, seed=0)
+            codes = self.codes(pixels, seed=0)
             there = codes.clone()
             first = self.config.latent + sum(self.sizes[:a])
             there[:, first : first + len(values)] = one_hots(wanted[:, None], [len(values)])
@@ -165,63 +162,6 @@ class VAE(System):
                 float((seen == wanted).float().mean()), about, "higher", float(least.float().mean())
             )
         return scores
-
-    @ask
-    def reconstruct(self, image: Path = Path("picture.png")) -> Images:
-        """Show each given picture, and what comes back from its code.
-
-        image: a picture file, or a folder or .zip of them
-        """
-        names, pixels = self._given(image)
-        codes = self._codes(pixels)
-        back = self._draw(codes)
-        kept = [f"{name}: {distance:.1f} dB" for name, distance in zip(names, psnr(back, pixels).tolist(), strict=True)]
-        pairs = torch.stack([pixels, back], dim=1).flatten(0, 1)  # (2 N, C, H, H)
-        titles = tuple(title for pair in zip(names, kept, strict=True) for title in pair)
-        return Images(pairs, columns=2, titles=titles, names=png_names(names, ("-given", "")))
-
-    @ask
-    def generate(self, n: Annotated[int, Range(1, 10_000)] = 64, seed: int = 0, label: str = "") -> Images:
-        """Draw new pictures; the same seed always gives the same ones.
-
-        n: how many pictures
-        seed: which pictures; a larger n continues the same series
-        label: what they must be, such as "glasses=yes, hair=black"; the rest as often as in the data
-        """
-        return Images(self._draw(self._new(n, seed, label)))
-
-    @ask
-    def interpolate(
-        self, image: Path = Path(), to: Path = Path(), seeds: str = "0,1,2,3", steps: Annotated[int, Range(1, 100)] = 6
-    ) -> Images:
-        """Walk from picture to picture through the codes: between given pictures, or else between seeds.
-
-        image: a picture file, or a folder or .zip of those to visit; left out: the seeds
-        to: another picture file, visited last
-        seeds: pictures of `generate` to visit, separated by commas
-        steps: strides from each picture to the next
-        """
-        paths = [path for path in (image, to) if path != Path()]
-        found = [self._codes(self._given(path)[1]) for path in paths] or [self._seeded(seeds)]
-        stops = torch.cat(found)
-        if len(stops) < 2:
-            raise UserError("a walk needs two pictures: give --image and --to, a folder, or two seeds")
-        z, shares = stops.split([self.config.latent, sum(self.sizes)], dim=1)
-        path = torch.cat([walk(z, steps), straight(shares, steps)], dim=1)
-        return Images(self._draw(path), columns=steps * (len(stops) - 1) + 1)
-
-    @ask
-    def arithmetic(self, equation: str = "0 - 1 + 2") -> Images:
-        """Add and subtract codes, and show every term and what comes out.
-
-        equation: terms with + or - between spaces: a label (glasses=yes), a picture file or a folder of picked ones, a seed
-        """
-        found = terms(equation)
-        codes = torch.cat([self._term(term.name) for term in found])  # (K, L + V)
-        result = codes.new_tensor([term.sign for term in found]) @ codes
-        titles = [f"{'+' if term.sign > 0 else '-'} {term.name}" for term in found]
-        pictures = self._draw(torch.cat([codes, result[None]]))
-        return Images(pictures, columns=len(pictures), titles=(*titles, "= result"))
 
     @ask
     def slider(
@@ -240,26 +180,13 @@ class VAE(System):
         seed: which of the ways that the picture leaves open, such as the frame of its glasses
         plain: show the decoder's own drawing, without what the code has lost of the picture
         """
-        if not self.sizes:
-            raise UserError("this run was trained on pictures without labels: use arithmetic with picked pictures")
-        first, values = next(iter(self.data.labels.items()))
-        wanted = self.data.codes(label or f"{first}={values[-1]}")
-        names, pixels = self._given(image)
-        codes, steps = self._codes(pixels, seed), strengths(strength)
+        wanted, (names, pixels) = self.wish(label), self.given(image)
+        codes = self.codes(pixels, seed)
         there = self._labelled(codes, wanted)
-        moved = [codes + step * (there - codes) for step in steps]
-        drawn = [self._draw(code) if plain else self._moved(pixels, codes, code) for code in moved]
-        endings = tuple(f"-{step:g}" for step in steps) if len(steps) > 1 else ("",)
-        pictures = torch.stack(drawn, dim=1).flatten(0, 1)  # (N * K, C, H, H)
-        titles = tuple(f"{name} {step:g}" for name in names for step in steps)
-        return Images(pictures, columns=len(steps), titles=titles, names=png_names(names, endings))
+        moved = [codes + step * (there - codes) for step in strengths(strength)]
+        return slid(names, strength, [self.draw(code) if plain else self._moved(pixels, codes, code) for code in moved])
 
-    def _given(self, path: Path) -> tuple[list[str], Tensor]:
-        """The names of given pictures, and their middle squares (N, C, H, H) in [-1, 1]."""
-        names, raw = given_squares(path, self.data.size, self.data.channels)
-        return names, self.data.encode(raw).to(self.middle.device)
-
-    def _codes(self, pixels: Tensor, seed: int | None = None) -> Tensor:
+    def codes(self, pixels: Tensor, seed: int | None = None) -> Tensor:
         """(N, C, H, H) pictures -> (N, L + V) codes: z, and how sure the encoder is of every label.
 
         seed: z is drawn from q(z | x), which decides what the picture leaves open; without one, z is its middle
@@ -287,11 +214,11 @@ class VAE(System):
 
         The more it differs, the more of the drawing is taken; all of it from a difference of 32 levels on.
         """
-        drawn = self._draw(there)
-        share = (4 * (drawn - self._draw(codes)).abs().amax(1, keepdim=True)).clamp_max(1)  # (N, 1, H, W)
+        drawn = self.draw(there)
+        share = (4 * (drawn - self.draw(codes)).abs().amax(1, keepdim=True)).clamp_max(1)  # (N, 1, H, W)
         return pixels + share * (drawn - pixels)
 
-    def _new(self, n: int, seed: int, label: str) -> Tensor:
+    def new(self, n: int, seed: int, label: str) -> Tensor:
         """(N, L + V) codes of new pictures: standard normal z, labels as often as in the data."""
         dice, parts = seeded(seed), [latents(n, self.config.latent, seed).to(self.middle.device)]
         chances = torch.stack([torch.rand(len(self.sizes), generator=dice) for _ in range(n)]).to(self.middle.device)
@@ -300,22 +227,18 @@ class VAE(System):
             parts.append(one_hots(chosen[:, None], [len(shares)]))
         return self._labelled(torch.cat(parts, dim=1), self.data.codes(label))
 
-    def _seeded(self, seeds: str) -> Tensor:
-        """The code of the first picture of `generate` for each seed in a text such as "0,1"."""
-        return torch.cat([self._new(1, seed, label="") for seed in seed_numbers(seeds)])
-
-    def _term(self, name: str) -> Tensor:
-        """One term of an equation -> (1, L + V): the mean code of a label's pictures or of picked ones, or a seed's."""
-        if name.isdecimal():
-            return self._seeded(name)
-        if "=" not in name or Path(name).exists():
-            return self._codes(self._given(Path(name))[1]).mean(0, keepdim=True)
-        wanted = self.data.codes(name)
+    def named(self, wanted: Mapping[str, int]) -> Tensor:
+        """(1, L + V): the mean z of these labels, and the labels; of all others their shares."""
         starts = {label: sum(self.sizes[:a]) for a, label in enumerate(self.data.labels)}
         rows = [starts[label] + value for label, value in wanted.items()]
         z = self.middle + (self.groups[rows] - self.middle).sum(0)
         return self._labelled(torch.cat([z, self.shares])[None], wanted)
 
-    def _draw(self, codes: Tensor) -> Tensor:
+    def between(self, stops: Tensor, steps: int) -> Tensor:
+        """A walk along great circles in z, and in straight lines in the labels."""
+        z, shares = stops.split([self.config.latent, sum(self.sizes)], dim=1)
+        return torch.cat([walk(z, steps), straight(shares, steps)], dim=1)
+
+    def draw(self, codes: Tensor) -> Tensor:
         """(N, L + V) codes -> (N, C, H, H) in [-1, 1], a hundred at a time."""
         return torch.cat([self.decoder(part) for part in codes.split(100)]).clamp(-1, 1)
