@@ -21,7 +21,7 @@ SHIPPED = [
     "cyclegan/glasses", "cyclegan/hair", "dcgan/faces", "diffusion/clothes", "diffusion/faces", "flow_matching/faces",
     "gpt/austen", "gpt/plays", "image_gan/clothes", "image_gan/digits", "lstm/austen", "musegan/chorales",
     "music_transformer/chorales", "numbers_gan/fives", "shapes_gan/exponential", "super_resolution/faces",
-    "text_to_image/faces", "text_to_video/shapes", "translator/en-fr", "vae/faces",
+    "text_to_image/emoji", "text_to_image/faces", "text_to_video/shapes", "translator/en-fr", "vae/faces",
 ]  # fmt: skip
 COMMON = {
     "the",

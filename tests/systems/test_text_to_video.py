@@ -12,6 +12,7 @@ from handmade.core import Dice
 from handmade.data.source import open_data
 from handmade.data.specs import VideoBatch, VideoSpec
 from handmade.errors import UserError
+from handmade.systems.text_to_video.network import lend
 from handmade.systems.text_to_video.system import Config, TextToVideo
 
 SPEC = VideoSpec(3, 8, {}, 4, 8.0, ("a", "red", "blue", "dot", "moves", "left"), 6)
@@ -78,6 +79,23 @@ def test_the_order_of_frames_counts():
     assert not torch.allclose(
         guess(system, turned, t, "a red dot").flip(1), guess(system, x, t, "a red dot"), atol=1e-3
     )
+
+
+def test_a_moment_is_lent_half_of_the_channels_of_each_neighbour_and_none_of_another_clip():
+    x = torch.arange(1.0, 25.0).view(6, 4, 1, 1)  # two clips of three moments, four channels
+    clip, before, after = lend(x, 3).flatten(1).split([4, 2, 2], 1)
+    assert torch.equal(clip, x.flatten(1))
+    none = [0.0, 0.0]
+    assert before.tolist() == [none, [1, 2], [5, 6], none, [13, 14], [17, 18]]
+    assert after.tolist() == [[7, 8], [11, 12], none, [19, 20], [23, 24], none]
+
+
+def test_the_painters_convolutions_move_by_muon_and_the_reader_does_not():
+    system = room()
+    muon, rest = system.optimizers()["painter"].param_groups
+    assert any(parameter.ndim == 4 for parameter in muon["params"])
+    assert not {*muon["params"]} & {*system.reader.parameters()}
+    assert len(muon["params"]) + len(rest["params"]) == len(list(system.parameters()))
 
 
 def test_what_is_not_said_is_zero_and_the_empty_prompt_is_what_guidance_leads_away_from():

@@ -18,7 +18,7 @@ from typing import Annotated
 
 import torch
 from torch import Tensor
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from handmade.artifacts import Images, Video
 from handmade.core import Judge, Range, Score, System, Turn, ask
@@ -26,6 +26,7 @@ from handmade.data.specs import VideoBatch, VideoSpec
 from handmade.errors import UserError
 from handmade.metrics.judged import agreement
 from handmade.metrics.moving import score_moving
+from handmade.networks.muon import MuonAdamW, matrices_of
 from handmade.networks.text_encoder import TextEncoder
 from handmade.objectives.denoising import Levels, noisy, over, straight
 from handmade.samplers.diffusion import end
@@ -52,7 +53,8 @@ class Config:
     hidden: float = 0.1  # share of captions that are not told
     late: float = 6.0  # how much noisier a clip is at a time than a picture, since many places and frames say the same
     most: float = 10.0  # largest weight of an error
-    lr: float = 2e-3  # AdamW
+    lr: float = 0.02  # Muon, for the painter's matrices
+    rest_lr: float = 2e-3  # AdamW, for all else
     decay: float = 0.01  # weight decay
 
 
@@ -79,9 +81,10 @@ class TextToVideo(System):
                                config.width, config.whole, config.blocks, config.heads)  # fmt: skip
 
     def optimizers(self) -> Mapping[str, Optimizer]:
-        """AdamW for the only player: what is read is read for the sake of the clip."""
-        both = [*self.reader.parameters(), *self.painter.parameters()]
-        return {"painter": AdamW(both, self.config.lr, betas=(0.9, 0.99), weight_decay=self.config.decay)}
+        """One player, since what is read is read for the sake of the clip; the painter's matrices move by Muon."""
+        matrices, c = matrices_of(self.painter), self.config
+        rest = [parameter for parameter in self.parameters() if parameter not in matrices]
+        return {"painter": MuonAdamW(matrices, rest, c.lr, c.rest_lr, betas=(0.9, 0.99), decay=c.decay)}
 
     def objective(self, batch: VideoBatch) -> Iterator[Turn]:
         """Put every clip somewhere on its way to noise, and say from its caption which clip it is."""
