@@ -20,7 +20,7 @@ from handmade.data.given import given_squares
 from handmade.data.specs import ImageSpec
 from handmade.errors import UserError
 from handmade.metrics.similarity import psnr
-from handmade.samplers.arithmetic import straight, strengths, terms
+from handmade.samplers.arithmetic import straight, terms
 from handmade.samplers.latents import seed_numbers
 
 
@@ -119,6 +119,11 @@ class FromCodes(System):
         """The code of the first picture of `generate` for each seed in a text such as "0,1"."""
         return torch.cat([self.new(1, seed, label="") for seed in seed_numbers(seeds)])
 
+    def rows(self, wanted: Mapping[str, int]) -> list[int]:
+        """{attribute: value} -> the place of each among the values of all attributes, one after the other."""
+        values = [(name, code) for name, known in self.data.labels.items() for code in range(len(known))]
+        return [values.index(label) for label in wanted.items()]
+
     def wish(self, label: str) -> dict[str, int]:
         """A label text -> {attribute: value}; left out, the last value of the first attribute."""
         if not self.data.labels:
@@ -127,9 +132,8 @@ class FromCodes(System):
         return self.data.codes(label or f"{first}={values[-1]}")
 
 
-def slid(names: Sequence[str], strength: str, drawn: Sequence[Tensor]) -> Images:
-    """Pictures (N, C, H, H) for each of K strengths in a text such as "0.5,1" -> rows of K, one for each name."""
-    steps = strengths(strength)
+def slid(names: Sequence[str], steps: Sequence[float], drawn: Sequence[Tensor]) -> Images:
+    """Pictures (N, C, H, H) for each of K strengths -> rows of K, one for each name."""
     endings = tuple(f"-{step:g}" for step in steps) if len(steps) > 1 else ("",)
     pictures = torch.stack(list(drawn), dim=1).flatten(0, 1)  # (N * K, C, H, H)
     titles = tuple(f"{name} {step:g}" for name in names for step in steps)

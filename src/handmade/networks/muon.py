@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
 STEPS = 5
+LEAST = 16  # rows and columns of what is worth it
 A, B, C = 3.4445, -4.7750, 2.0315  # of the iteration: Jordan et al. 2024
 
 
@@ -45,11 +46,11 @@ def orthogonal(g: Tensor, steps: int = STEPS) -> Tensor:
     return x if whole is None else whole @ x
 
 
-def matrices_of(*networks: nn.Module, least: int = 16) -> dict[nn.Parameter, int]:
-    """The weights of linear layers and convolutions that have at least so many rows and columns, each one matrix."""
-    layers = [layer for network in networks for layer in network.modules()]
-    weights: list[Any] = [layer.weight for layer in layers if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d)]
-    return {weight: 1 for weight in weights if min(weight.flatten(1).shape) >= least}
+def matrices_of(network: nn.Module) -> dict[nn.Parameter, int]:
+    """The weights of linear layers and convolutions that have at least LEAST rows and columns, each one matrix."""
+    kinds = nn.Linear | nn.Conv1d | nn.Conv2d
+    weights: list[Any] = [layer.weight for layer in network.modules() if isinstance(layer, kinds)]
+    return {weight: 1 for weight in weights if min(weight.flatten(1).shape) >= LEAST}
 
 
 class MuonAdamW(Optimizer):

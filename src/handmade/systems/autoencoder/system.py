@@ -136,9 +136,9 @@ class Autoencoder(FromCodes):
         strength: how far to go, 0 to 1 and beyond; several side by side: "0.25,0.5,1"
         """
         wanted, (names, pixels) = self.wish(label), self.given(image)
-        codes = self.codes(pixels)
+        codes, steps = self.codes(pixels), strengths(strength)
         way = self._way(codes, wanted)
-        return slid(names, strength, [self.draw(codes + step * way) for step in strengths(strength)])
+        return slid(names, steps, [self.draw(codes + step * way) for step in steps])
 
     def _way(self, codes: Tensor, wanted: Mapping[str, int]) -> Tensor:
         """(N, L) from each code's own group, the nearest, to the wanted one of each attribute {name: value}."""
@@ -168,8 +168,7 @@ class Autoencoder(FromCodes):
 
     def named(self, wanted: Mapping[str, int]) -> Tensor:
         """(1, L): the mean code of all pictures, moved to each of the labels."""
-        starts = {label: sum(self.sizes[:a]) for a, label in enumerate(self.data.labels)}
-        rows = [starts[label] + value for label, value in wanted.items()]
+        rows = self.rows(wanted)
         return self.middle[None] + self.offsets[rows].sum(0)
 
     def draw(self, codes: Tensor) -> Tensor:

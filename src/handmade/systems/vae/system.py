@@ -181,10 +181,10 @@ class VAE(FromCodes):
         plain: show the decoder's own drawing, without what the code has lost of the picture
         """
         wanted, (names, pixels) = self.wish(label), self.given(image)
-        codes = self.codes(pixels, seed)
+        codes, steps = self.codes(pixels, seed), strengths(strength)
         there = self._labelled(codes, wanted)
-        moved = [codes + step * (there - codes) for step in strengths(strength)]
-        return slid(names, strength, [self.draw(code) if plain else self._moved(pixels, codes, code) for code in moved])
+        moved = [codes + step * (there - codes) for step in steps]
+        return slid(names, steps, [self.draw(code) if plain else self._moved(pixels, codes, code) for code in moved])
 
     def codes(self, pixels: Tensor, seed: int | None = None) -> Tensor:
         """(N, C, H, H) pictures -> (N, L + V) codes: z, and how sure the encoder is of every label.
@@ -229,8 +229,7 @@ class VAE(FromCodes):
 
     def named(self, wanted: Mapping[str, int]) -> Tensor:
         """(1, L + V): the mean z of these labels, and the labels; of all others their shares."""
-        starts = {label: sum(self.sizes[:a]) for a, label in enumerate(self.data.labels)}
-        rows = [starts[label] + value for label, value in wanted.items()]
+        rows = self.rows(wanted)
         z = self.middle + (self.groups[rows] - self.middle).sum(0)
         return self._labelled(torch.cat([z, self.shares])[None], wanted)
 
