@@ -40,6 +40,15 @@ def test_the_loss_is_the_mean_square_of_the_whole_way_for_an_untrained_network()
     assert torch.allclose(turn.loss, (e - x).square().mean())  # its guess is zero: the last layer starts there
 
 
+def test_matrices_move_by_muon_and_queries_keys_and_values_are_three_of_them():
+    system = room(Config(patch=2, width=16, layers=2, heads=2))
+    muon, rest = system.optimizers()["flow"].param_groups
+    parts = dict(zip(muon["params"], muon["parts"], strict=True))
+    assert [parts[layer.ask.weight] for layer in system.flow.layers] == [3, 3]
+    assert parts[system.flow.layers[0].widen.weight] == 1
+    assert len(muon["params"]) + len(rest["params"]) == len(list(system.parameters()))
+
+
 def test_patches_are_put_back_where_they_were_cut():
     """A network whose layers do nothing and whose last one repeats the first returns the picture."""
     network = DiT(1, 8, {}, 2, 4, 1, 1)

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from handmade.core import Turn
 from handmade.data.specs import ImageBatch, ImageSpec
 from handmade.errors import UserError
 from handmade.from_noise import FromNoise
+from handmade.networks.muon import MuonAdamW, matrices_of
 from handmade.objectives.denoising import middle_times, noisy, squared_error, straight, target
 from handmade.samplers.walks import Walker
 from handmade.systems.flow_matching.network import DiT
@@ -33,7 +34,8 @@ class Config:
     heads: int = 5  # in every attention, or as many of them as divide the width
     hidden: float = 0.1  # share of pictures whose labels are all hidden, and of each label of the others
     shift: float = 0.0  # of the times: above 0 towards noise, below towards pictures
-    lr: float = 1e-3  # AdamW
+    lr: float = 0.02  # Muon, for the matrices
+    rest_lr: float = 1e-3  # AdamW, for all else
     decay: float = 0.01  # weight decay
 
 
@@ -48,8 +50,11 @@ class FlowMatching(FromNoise):
         self.flow = DiT(data.channels, data.size, data.labels, config.patch, config.width, config.layers, config.heads)
 
     def optimizers(self) -> Mapping[str, Optimizer]:
-        """AdamW for the only player."""
-        return {"flow": AdamW(self.flow.parameters(), self.config.lr, weight_decay=self.config.decay)}
+        """The only player's matrices move by Muon; queries, keys and values are three that share one parameter."""
+        c, thirds = self.config, {layer.ask.weight: 3 for layer in self.flow.layers}
+        matrices = {**matrices_of(self.flow), **thirds}
+        rest = [parameter for parameter in self.parameters() if parameter not in matrices]
+        return {"flow": MuonAdamW(matrices, rest, c.lr, c.rest_lr, betas=(0.9, 0.99), decay=c.decay)}
 
     def objective(self, batch: ImageBatch) -> Iterator[Turn]:
         """Put every picture somewhere on its way to noise, and say which way that is."""
