@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,17 @@ def awake(system: Diffusion) -> Diffusion:
 
 def batch(n: int = 6) -> ImageBatch:
     return ImageBatch(torch.rand(n, 1, 8, 8) * 2 - 1, torch.stack([torch.arange(n) % 2, torch.arange(n) % 3], 1))
+
+
+def test_convolutions_move_by_muon_unless_adamw_is_asked_for():
+    wide = Config(width=16, multiples=(1, 2), blocks=1)
+    system = room(wide)
+    muon, rest = system.optimizers()["denoiser"].param_groups
+    assert system.denoiser.unet.stem.weight in set(rest["params"]), "one channel of nine pixels: no matrix worth it"
+    assert any(parameter.ndim == 4 for parameter in muon["params"])
+    assert len(muon["params"]) + len(rest["params"]) == len(list(system.parameters()))
+    (group,) = room(dataclasses.replace(wide, optimizer="adamw", lr=1e-3)).optimizers()["denoiser"].param_groups
+    assert group["lr"] == 1e-3 and len(group["params"]) == len(list(system.parameters()))
 
 
 @pytest.mark.parametrize("predict", ["velocity", "noise", "picture"])

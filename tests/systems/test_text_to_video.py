@@ -12,11 +12,11 @@ from handmade.core import Dice
 from handmade.data.source import open_data
 from handmade.data.specs import VideoBatch, VideoSpec
 from handmade.errors import UserError
-from handmade.systems.text_to_video.network import lend
+from handmade.systems.text_to_video.network import Thought, lend
 from handmade.systems.text_to_video.system import Config, TextToVideo
 
 SPEC = VideoSpec(3, 8, {}, 4, 8.0, ("a", "red", "blue", "dot", "moves", "left"), 6)
-SMALL = Config(fold=2, width=16, words=8, late=8.0)
+SMALL = Config(fold=2, together=2, width=16, words=8, late=8.0)
 
 
 def room(config: Config = SMALL, spec: VideoSpec = SPEC) -> TextToVideo:
@@ -46,8 +46,10 @@ def test_the_loss_is_the_weighted_error_of_the_clip_for_an_untrained_painter():
     late = 8 * Dice(3).spread(6)
     t = late / (1 + late * 7 / 8)
     error = x.square().mean((1, 2, 3, 4))  # its guess is zero: the last layer starts there
+    weight = (1 / t.square()).clamp(max=10)
+    slopes = [(weight * x.diff(dim=axis).square().mean((1, 2, 3, 4))).mean() for axis in (-1, -2)]
     assert turn.player == "painter"
-    assert torch.allclose(turn.loss, (error / t.square()).clamp(max=10 * error).mean())
+    assert torch.allclose(turn.loss, (weight * error).mean() + 2 * sum(slopes))
     assert torch.allclose(turn.log["error"], error.mean())
 
 
@@ -88,6 +90,34 @@ def test_a_moment_is_lent_half_of_the_channels_of_each_neighbour_and_none_of_ano
     none = [0.0, 0.0]
     assert before.tolist() == [none, [1, 2], [5, 6], none, [13, 14], [17, 18]]
     assert after.tolist() == [[7, 8], [11, 12], none, [19, 20], [23, 24], none]
+
+
+def test_an_outline_that_is_missed_costs_more_than_a_clip_that_is_too_bright():
+    system, tokens = room(), SPEC.tokens_of(["a red dot"] * 6)
+    even = torch.full((6, 4, 3, 8, 8), 0.5)
+    sharp = even * (1 - 2 * (torch.arange(8) % 2))  # the same squares, in stripes
+    losses = []
+    for x in (even, sharp):
+        system.dice = Dice(3)
+        (turn,) = system.objective(VideoBatch(x, tokens, torch.zeros(6, 0, dtype=torch.int64)))
+        losses.append(turn.loss.item())
+    assert losses[1] == pytest.approx(losses[0] * (1 + 2 * 4), rel=1e-4), (
+        "a slope is twice the stripe, its square 4 times"
+    )
+
+
+def test_a_thought_is_of_one_place_alone_and_what_is_told_moves_it():
+    torch.manual_seed(0)
+    think, x, told = Thought(16, 8), torch.randn(2, 16, 3, 3), torch.randn(2, 8)
+    assert torch.equal(think(x, told), x), "silent at first"
+    for layer in (think.say, think.hear):
+        torch.nn.init.normal_(layer.weight, std=0.2)
+    think.norm = torch.nn.Identity()  # which looks at all places
+    moved = x.clone()
+    moved[:, :, 1, 2] += 1
+    changed = (think(moved, told) != think(x, told)).any(1)
+    assert changed[:, 1, 2].all() and changed.sum() == 2
+    assert not torch.allclose(think(x, told + 1), think(x, told))
 
 
 def test_the_painters_convolutions_move_by_muon_and_the_reader_does_not():
@@ -149,7 +179,7 @@ def test_words_that_were_not_understood_are_said_and_none_at_all_is_an_error(mon
             VideoSpec(3, 18, {}, 4, 8.0, ("a",), 6),
             "18 px cannot be folded by 2 and halved: use a multiple of 4",
         ),
-        (Config(), VideoSpec(3, 16, {}, 5, 8.0, ("a",), 6), "5 frames cannot be taken 2 at a time"),
+        (Config(), VideoSpec(3, 16, {}, 6, 8.0, ("a",), 6), "6 frames cannot be taken 4 at a time"),
         (Config(late=0), VideoSpec(3, 16, {}, 4, 8.0, ("a",), 6), "late must be more than 0, not 0"),
     ],
 )

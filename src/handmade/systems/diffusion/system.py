@@ -20,6 +20,7 @@ from handmade.core import Turn
 from handmade.data.specs import ImageBatch, ImageSpec
 from handmade.errors import UserError
 from handmade.from_noise import FromNoise
+from handmade.networks.muon import MuonAdamW, matrices_of
 from handmade.objectives.denoising import LAWS, Levels, noisy, squared_error, target
 from handmade.samplers.walks import Walker
 from handmade.systems.diffusion.network import Denoiser
@@ -38,7 +39,9 @@ class Config:
     noise: Literal["cosine", "linear"] = "cosine"  # the law by which pictures turn into it
     predict: Literal["velocity", "noise", "picture"] = "velocity"  # what the network is asked for
     hidden: float = 0.1  # share of pictures whose labels are all hidden, and of each label of the others
-    lr: float = 1e-3  # AdamW
+    optimizer: Literal["muon", "adamw"] = "muon"  # muon moves the matrices by Muon, the rest by AdamW
+    lr: float = 0.02  # of the optimizer
+    rest_lr: float = 1e-3  # of what is no matrix, with muon
     decay: float = 0.01  # weight decay
 
 
@@ -56,8 +59,12 @@ class Diffusion(FromNoise):
                                  config.attended, config.dropout, config.fold)  # fmt: skip
 
     def optimizers(self) -> Mapping[str, Optimizer]:
-        """AdamW for the only player."""
-        return {"denoiser": AdamW(self.denoiser.parameters(), self.config.lr, weight_decay=self.config.decay)}
+        """The only player's convolutions and linear layers move by Muon, each as the matrix of its filters."""
+        c, matrices = self.config, matrices_of(self.denoiser)
+        if c.optimizer == "adamw":
+            return {"denoiser": AdamW(self.parameters(), c.lr, weight_decay=c.decay)}
+        rest = [parameter for parameter in self.parameters() if parameter not in matrices]
+        return {"denoiser": MuonAdamW(matrices, rest, c.lr, c.rest_lr, betas=(0.9, 0.99), decay=c.decay)}
 
     def objective(self, batch: ImageBatch) -> Iterator[Turn]:
         """Noise the pictures, each to a time of its own, and guess what was done to them."""
