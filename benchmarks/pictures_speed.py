@@ -16,6 +16,7 @@ from benchmarks.workers import Contestant, rounds
 
 BATCH, SIZE, ROUNDS = 16, 32, 7
 CONFIG = {"width": 64, "multiples": (1, 1, 4, 7), "blocks": 2}  # 35.68 million parameters, the plain one has 35.71
+SAME = {"optimizer": "adamw", "lr": 1e-3}  # both sides move by the same rule
 
 
 def ours(what: str, precision: str, threads: int | None) -> tuple[Callable[[], Any], str]:
@@ -31,7 +32,7 @@ def ours(what: str, precision: str, threads: int | None) -> tuple[Callable[[], A
 
     kind = system_class(find_room("diffusion"))
     torch.manual_seed(0)
-    system: Any = kind(sys.modules[kind.__module__].Config(**CONFIG), ImageSpec(3, SIZE))
+    system: Any = kind(sys.modules[kind.__module__].Config(**CONFIG, **SAME), ImageSpec(3, SIZE))
     batch = ImageBatch(torch.rand(BATCH, 3, SIZE, SIZE) * 2 - 1, torch.zeros(BATCH, 0, dtype=torch.int64))
     plan = Plan(batch=BATCH, precision=precision, clip=1.0, threads=threads or "auto")
     step, about = engine_step(system, batch, plan)

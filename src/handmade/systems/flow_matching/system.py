@@ -21,7 +21,7 @@ from handmade.from_noise import FromNoise
 from handmade.networks.muon import MuonAdamW, matrices_of
 from handmade.objectives.denoising import middle_times, noisy, squared_error, straight, target
 from handmade.samplers.walks import Walker
-from handmade.systems.flow_matching.network import DiT
+from handmade.systems.flow_matching.network import DiT, Layer
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class FlowMatching(FromNoise):
 
     def optimizers(self) -> Mapping[str, Optimizer]:
         """The only player's matrices move by Muon; queries, keys and values are three that share one parameter."""
-        c, thirds = self.config, {layer.ask.weight: 3 for layer in self.flow.layers}
+        c = self.config
+        thirds = {layer.ask.weight: 3 for layer in self.flow.modules() if isinstance(layer, Layer)}
         matrices = {**matrices_of(self.flow), **thirds}
         rest = [parameter for parameter in self.parameters() if parameter not in matrices]
         return {"flow": MuonAdamW(matrices, rest, c.lr, c.rest_lr, betas=(0.9, 0.99), decay=c.decay)}
