@@ -33,10 +33,15 @@ def record(name: str, rows: list[dict[str, Any]], **figures: Any) -> None:
 
 
 def recorded(name: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The rows and figures of the last time, for a benchmark of which a part is run again; none where there was none."""
+    """The rows and figures of the last time, for a benchmark of which a part is run again; none where there was none.
+
+    Every figure then says by itself at which commit it was measured.
+    """
     path = RESULTS / f"{name}.json"
-    before = json.loads(path.read_text("utf-8")) if path.exists() else {"rows": [], "figures": {}}
-    return before["rows"], before["figures"]
+    if not path.exists():
+        return [], {}
+    before = json.loads(path.read_text("utf-8"))
+    return before["rows"], {key: {"commit": before["commit"], **entry} for key, entry in before["figures"].items()}
 
 
 def figure(value: float, goal: str, holds: bool, about: str, **more: Any) -> dict[str, Any]:
@@ -60,12 +65,13 @@ def table() -> str:
     lines = ["| what | measured | goal | machine, commit |", "|---|---|---|---|"]
     for path in sorted(RESULTS.glob("*.json")):
         result = json.loads(path.read_text("utf-8"))
-        where = f"{result['machine']['name']}, {result['machine']['cores']} cores, {result['commit']}"
+        where = f"{result['machine']['name']}, {result['machine']['cores']} cores"
         for entry in result["figures"].values():
             if isinstance(entry, dict) and "goal" in entry:
+                commit = entry.get("commit", result["commit"])  # its own where it was measured before the others
                 mark = "" if entry["holds"] else " (missed)"
                 about = entry["about"].replace("|", "\\|")
-                lines.append(f"| {about} | {entry['value']:g}{mark} | {entry['goal']} | {where} |")
+                lines.append(f"| {about} | {entry['value']:g}{mark} | {entry['goal']} | {where}, {commit} |")
     return "\n".join(lines)
 
 

@@ -52,6 +52,22 @@ def test_a_goal_that_was_missed_says_so(tmp_path, monkeypatch):
     assert "| speed | 1.5 (missed) | 2 | x, 2 cores, abc |" in record.table()
 
 
+def test_a_figure_that_was_not_measured_again_keeps_the_commit_at_which_it_was(tmp_path, monkeypatch):
+    import json
+
+    import benchmarks.record as record
+
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    assert record.recorded("a") == ([], {})
+    old = {"machine": {}, "commit": "abc", "rows": [], "figures": {"a": figure(1.5, "2", True, "speed")}}
+    (tmp_path / "a.json").write_text(json.dumps(old), "utf-8")
+    _, figures = record.recorded("a")
+    figures["b"] = figure(3, "2", True, "size")
+    result = {"machine": {"name": "x", "cores": 2}, "commit": "def", "figures": figures}
+    (tmp_path / "a.json").write_text(json.dumps(result), "utf-8")
+    assert "| speed | 1.5 | 2 | x, 2 cores, abc |\n| size | 3 | 2 | x, 2 cores, def |" in record.table()
+
+
 @pytest.mark.parametrize("target", ["demo", "test"])
 def test_the_two_commands_are_targets(target):
     makefile = (Path(__file__).parent.parent / "Makefile").read_text("utf-8")
