@@ -49,3 +49,10 @@ def test_matrices_are_the_weights_of_large_layers_and_no_embeddings():
     large = nn.Linear(32, 16), nn.Conv2d(3, 64, 3)
     network = nn.Sequential(nn.Embedding(99, 32), *large, nn.Conv2d(64, 15, 3), nn.LayerNorm(32))
     assert list(matrices_of(network)) == [layer.weight for layer in large]
+
+
+def test_matrices_among_the_rest_are_left_out():
+    network = nn.Sequential(nn.Linear(16, 16), nn.LayerNorm(16))
+    muon, rest = MuonAdamW(matrices_of(network), network.parameters()).param_groups
+    assert muon["params"] == [network[0].weight]
+    assert {*rest["params"]} == {network[0].bias, network[1].weight, network[1].bias}

@@ -58,7 +58,7 @@ class MuonAdamW(Optimizer):
 
     precision: "bf16" lets the iteration compute in bf16, as its authors do; the engine sets it to what the run computes in
     matrices: parameter -> into how many matrices its rows are cut (queries, keys and values share one parameter)
-    rest: what AdamW moves
+    rest: what AdamW moves; matrices among it are left out, so that it may be all parameters of a system
     """
 
     precision = "float32"
@@ -67,7 +67,8 @@ class MuonAdamW(Optimizer):
                  rest_lr: float = 3e-3, momentum: float = 0.95, betas: tuple[float, float] = (0.9, 0.98),
                  decay: float = 0.0):  # fmt: skip
         muon = {"params": list(matrices), "lr": lr, "parts": list(matrices.values()), "momentum": momentum}
-        super().__init__([{**muon, "kind": "muon"}, {"params": list(rest), "lr": rest_lr, "kind": "adamw"}],
+        others = [parameter for parameter in rest if parameter not in matrices]
+        super().__init__([{**muon, "kind": "muon"}, {"params": others, "lr": rest_lr, "kind": "adamw"}],
                          {"betas": betas, "decay": decay})  # fmt: skip
 
     @torch.no_grad()

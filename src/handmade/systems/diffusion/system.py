@@ -63,8 +63,7 @@ class Diffusion(FromNoise):
         c, matrices = self.config, matrices_of(self.denoiser)
         if c.optimizer == "adamw":
             return {"denoiser": AdamW(self.parameters(), c.lr, weight_decay=c.decay)}
-        rest = [parameter for parameter in self.parameters() if parameter not in matrices]
-        return {"denoiser": MuonAdamW(matrices, rest, c.lr, c.rest_lr, betas=(0.9, 0.99), decay=c.decay)}
+        return {"denoiser": MuonAdamW(matrices, self.parameters(), c.lr, c.rest_lr, betas=(0.9, 0.99), decay=c.decay)}
 
     def objective(self, batch: ImageBatch) -> Iterator[Turn]:
         """Noise the pictures, each to a time of its own, and guess what was done to them."""

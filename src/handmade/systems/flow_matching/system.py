@@ -54,8 +54,7 @@ class FlowMatching(FromNoise):
         c = self.config
         thirds = {layer.ask.weight: 3 for layer in self.flow.modules() if isinstance(layer, Layer)}
         matrices = {**matrices_of(self.flow), **thirds}
-        rest = [parameter for parameter in self.parameters() if parameter not in matrices]
-        return {"flow": MuonAdamW(matrices, rest, c.lr, c.rest_lr, betas=(0.9, 0.99), decay=c.decay)}
+        return {"flow": MuonAdamW(matrices, self.parameters(), c.lr, c.rest_lr, betas=(0.9, 0.99), decay=c.decay)}
 
     def objective(self, batch: ImageBatch) -> Iterator[Turn]:
         """Put every picture somewhere on its way to noise, and say which way that is."""

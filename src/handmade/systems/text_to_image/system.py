@@ -82,8 +82,7 @@ class TextToImage(System):
         c, matrices = self.config, matrices_of(self.painter)
         if c.optimizer == "adamw":
             return {"painter": AdamW(self.parameters(), c.lr, weight_decay=c.decay)}
-        rest = [parameter for parameter in self.parameters() if parameter not in matrices]
-        return {"painter": MuonAdamW(matrices, rest, c.lr, c.rest_lr, betas=(0.9, 0.99), decay=c.decay)}
+        return {"painter": MuonAdamW(matrices, self.parameters(), c.lr, c.rest_lr, betas=(0.9, 0.99), decay=c.decay)}
 
     def objective(self, batch: CaptionBatch) -> Iterator[Turn]:
         """Put every picture somewhere on its way to noise, and say from its caption which way that is."""

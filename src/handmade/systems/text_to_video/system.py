@@ -86,8 +86,7 @@ class TextToVideo(System):
     def optimizers(self) -> Mapping[str, Optimizer]:
         """One player, since what is read is read for the sake of the clip; the painter's matrices move by Muon."""
         matrices, c = matrices_of(self.painter), self.config
-        rest = [parameter for parameter in self.parameters() if parameter not in matrices]
-        return {"painter": MuonAdamW(matrices, rest, c.lr, c.rest_lr, betas=(0.9, 0.99), decay=c.decay)}
+        return {"painter": MuonAdamW(matrices, self.parameters(), c.lr, c.rest_lr, betas=(0.9, 0.99), decay=c.decay)}
 
     def objective(self, batch: VideoBatch) -> Iterator[Turn]:
         """Put every clip somewhere on its way to noise, and say from its caption which clip it is."""
