@@ -14,7 +14,7 @@ test: .venv/ready-dev
 	$(BIN)/pytest -n 2
 
 test-slow: .venv/ready-slow
-	$(BIN)/pytest -m "slow or network"
+	$(BIN)/pytest -m "slow or network or hypothesis" --hypothesis-profile=default
 
 check: .venv/ready-check
 	$(BIN)/ruff format --check .

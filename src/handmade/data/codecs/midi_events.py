@@ -36,11 +36,16 @@ def decode(events: Iterable[int], path: Path | str) -> None:
 
 def events_of(piece: Piece) -> list[int]:
     """The events of a piece; those of all its tracks are one performer's."""
-    moments: list[tuple[int, int, int, int, int]] = []  # step, 0 off or 1 on, pitch, step of the end, velocity
+    keys: dict[int, list[tuple[int, int, int]]] = defaultdict(list)  # pitch -> steps of onset and end, velocity
     for note in piece.notes:
         start = round(note.start / STEP)
         end = max(start + 1, round((note.start + note.length) / STEP))
-        moments += [(start, 1, note.pitch, end, note.velocity // LOUDNESS), (end, 0, note.pitch, 0, 0)]
+        keys[note.pitch].append((start, end, note.velocity // LOUDNESS))
+    moments: list[tuple[int, int, int, int, int]] = []  # step, 0 off or 1 on, pitch, step of the end, velocity
+    for pitch, played in keys.items():
+        ends = sorted(end for _, end, _ in played)  # an event that lets a key go ends the note that began first
+        for (start, _, velocity), end in zip(sorted(played), ends, strict=True):
+            moments += [(start, 1, pitch, end, velocity), (end, 0, pitch, 0, 0)]
     events, now, loudness = [], 0, -1
     for step, struck, pitch, _, velocity in sorted(moments):
         while now < step:
