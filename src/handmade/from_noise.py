@@ -20,7 +20,7 @@ from handmade.data.specs import ImageBatch, ImageSpec
 from handmade.errors import UserError
 from handmade.metrics.copies import nearest_known
 from handmade.metrics.drawn import score_drawn
-from handmade.objectives.denoising import noisy
+from handmade.objectives.denoising import beyond, noisy
 from handmade.samplers.diffusion import SAMPLERS, Believe, end
 from handmade.samplers.walks import Walker, held_out_error
 
@@ -113,13 +113,13 @@ class FromNoise(System):
         guidance: how loud the label is
         steps: stops on the way
         """
-        known = self._given(image)  # (1, C, H, H)
+        known, walker = self._given(image), self.walker  # (1, C, H, H)
         free = self._free(mask, known)  # (1, 1, H, H), 1 where something new may come
 
         def keep(believe: Believe) -> Believe:
-            return lambda x, t: torch.where(free, believe(x, t), known)
+            return lambda x, t: torch.where(free, believe(x, t), beyond(known, walker.margin))
 
-        return Images(torch.cat([known, self.walker.draw(self.told(label, n), seed, guidance, steps, "ddpm", keep)]))
+        return Images(torch.cat([known, walker.draw(self.told(label, n), seed, guidance, steps, "ddpm", keep)]))
 
     @ask
     def vary(self, image: Path = Path("picture.png"), strength: Annotated[float, Range(0.05, 1)] = 0.6, n: Count = 7,
@@ -134,10 +134,11 @@ class FromNoise(System):
         guidance: how loud the label is
         steps: stops on the way back
         """
-        given, noise = self._given(image), self.walker.noise(seed, range(n))
-        start = noisy(given, noise(), self.walker.law(torch.tensor([strength], device=given.device)))
-        walk = self.walker.walk(start, noise, self.told(label, n), guidance, steps, "dpm++", strength)
-        return Images(torch.cat([given, end(walk)]))
+        given, walker = self._given(image), self.walker
+        noise, level = walker.noise(seed, range(n)), walker.law(torch.tensor([strength], device=given.device))
+        start = noisy(beyond(given, walker.margin), noise(), level)
+        walk = walker.walk(start, noise, self.told(label, n), guidance, steps, "dpm++", strength)
+        return Images(torch.cat([given, end(walk).clamp(-1, 1)]))
 
     @ask
     def nearest(self, n: Annotated[int, Range(1, 64)] = 8, seed: int = 0, label: str = "", guidance: Guidance = 1.5,

@@ -57,3 +57,10 @@ def test_noise_enters_by_its_level():
 def test_the_error_is_per_number_and_float32():
     error = denoising.squared_error(torch.zeros(3, 2, dtype=torch.bfloat16), torch.full((3, 2), 2.0))
     assert error.dtype == torch.float32 and error == 4
+
+
+def test_black_and_white_move_outwards_and_clamping_brings_them_back():
+    x = torch.tensor([-1.0, -0.99, 0.0, 0.5, 1.0])
+    assert denoising.beyond(x, 0.1).tolist() == pytest.approx([-1.1, -0.99, 0.0, 0.5, 1.1])
+    assert torch.equal(denoising.beyond(x, 0.1).clamp(-1, 1), x)
+    assert torch.equal(denoising.beyond(x, 0.0), x)

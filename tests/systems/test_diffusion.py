@@ -164,6 +164,54 @@ def test_a_perfect_network_ends_in_the_picture_with_every_sampler():
         assert torch.allclose(drawn, x, atol=1e-3), sampler
 
 
+def test_with_a_margin_a_small_error_leaves_black_black():
+    """The network is a little wrong everywhere; only grey shows it."""
+    x = torch.full((2, 1, 8, 8), -1.0)
+    x[:, :, :, 4:] = 0.25
+
+    def guess(x_t, t, told):
+        at = cosine(t)
+        a, s = at.a.view(-1, 1, 1, 1), at.s.view(-1, 1, 1, 1)
+        believed = torch.where(x < 0, -1.1, x) + 0.05
+        return a * (x_t - a * believed) / s - s * believed
+
+    walker = Walker(guess, cosine, "velocity", (1, 8, 8), torch.device("cpu"), margin=0.1)
+    drawn = walker.draw(torch.zeros(2, 1, dtype=torch.int64), seed=0, guidance=1.0, steps=5, sampler="dpm++")
+    assert torch.equal(drawn[:, :, :, :4], x[:, :, :, :4])
+    assert torch.allclose(drawn[:, :, :, 4:], torch.tensor(0.3), atol=1e-3)
+
+
+def test_a_margin_is_learnt_and_edits_keep_the_picture(tmp_path):
+    system, given = room(dataclasses.replace(SMALL, margin=0.2)), batch()
+    given.pixels[:, :, :4] = -1.0
+    system.dice = Dice(3)
+    (turn,) = system.objective(given)
+    dice = Dice(3)
+    at, e = cosine(dice.spread(6)), dice.normal(6, 1, 8, 8)
+    moved = torch.where(given.pixels == -1, -1.2, given.pixels)
+    assert torch.allclose(turn.loss, (at.a.view(-1, 1, 1, 1) * e - at.s.view(-1, 1, 1, 1) * moved).square().mean())
+    black = picture(tmp_path / "black.png", 0)
+    drawn = awake(system).inpaint(image=black, n=1, steps=3).pixels
+    assert (drawn[1, :, :2] == -1).all()
+    assert system.vary(image=black, n=1, steps=2).pixels.abs().max() <= 1
+
+
+def test_errors_of_slopes_weigh_as_much_as_the_recipe_says():
+    given = batch()
+    losses = {}
+    for weight in (0.0, 1.0, 2.0):
+        system = room(dataclasses.replace(SMALL, edges=weight))
+        system.dice = Dice(3)
+        (turn,) = system.objective(given)
+        losses[weight] = turn.loss.item()
+    dice = Dice(3)
+    at, e = cosine(dice.spread(6)), dice.normal(6, 1, 8, 8)
+    v = at.a.view(-1, 1, 1, 1) * e - at.s.view(-1, 1, 1, 1) * given.pixels  # all of it is error at first
+    slopes = v.diff(dim=2).square().mean() + v.diff(dim=3).square().mean()
+    assert losses[1.0] - losses[0.0] == pytest.approx(float(slopes), rel=1e-4)
+    assert losses[2.0] - losses[0.0] == pytest.approx(2 * float(slopes), rel=1e-4)
+
+
 def test_a_film_goes_from_noise_to_the_picture_of_its_seed():
     system = awake(room())
     reel = system.film(seed=4, stops=5, steps=8)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 FAINTEST = 1e-5  # least share of the picture in a^2 and of the noise in s^2, since guesses are divided by them
@@ -54,6 +55,15 @@ def straight(t: Tensor) -> Levels:
 
 
 LAWS: dict[str, Law] = {"linear": linear, "cosine": cosine}
+
+
+def beyond(x: Tensor, margin: float) -> Tensor:
+    """Move what is black (-1) or white (1) outwards by `margin`; clamping to -1..1 brings it back.
+
+    Those values are often where a scale ends, and many pixels are just that. A guess that is a little wrong leaves grain where
+    nothing should be; with a margin it errs where clamping mends it.
+    """
+    return torch.where(x.abs() >= 1, x * (1 + margin), x) if margin else x
 
 
 def over(level: Tensor, x: Tensor) -> Tensor:

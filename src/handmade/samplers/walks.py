@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from handmade.core import Score
-from handmade.objectives.denoising import Law, Prediction, noisy, picture_in, squared_error, target
+from handmade.objectives.denoising import Law, Prediction, beyond, noisy, picture_in, squared_error, target
 from handmade.samplers.diffusion import SAMPLERS, Believe, Draw, Stop, end, even_times
 from handmade.samplers.guidance import guided
 from handmade.samplers.noise import Noise
@@ -26,6 +26,7 @@ class Walker:
     law: how much of a noisy picture is picture, and how much noise
     predict: what the guess is of
     shape: of one picture
+    margin: how far beyond -1 and 1 the network puts black and white (`beyond`); what is drawn is clamped
     """
 
     guess: Guess
@@ -33,6 +34,7 @@ class Walker:
     predict: Prediction
     shape: tuple[int, ...]
     device: torch.device
+    margin: float = 0.0
 
     def draw(self, told: Tensor, seed: int, guidance: float, steps: int, sampler: str,
              change: Callable[[Believe], Believe] = lambda believe: believe,
@@ -45,7 +47,7 @@ class Walker:
         for rows in torch.arange(len(told)).split(TOGETHER):
             noise, away = self.noise(seed, rows.tolist()), None if against is None else against[rows]
             walk = self.walk(noise(), noise, told[rows], guidance, steps, sampler, change=change, against=away)
-            ends.append(end(walk))
+            ends.append(end(walk).clamp(-1, 1))
         return torch.cat(ends)
 
     def noise(self, seed: int, pictures: Iterable[int]) -> Draw:
@@ -69,7 +71,7 @@ class Walker:
         start = noise()
         walk = [Stop(start, start), *self.walk(start, noise, told, guidance, steps, sampler)]
         shown = [walk[round(k * (len(walk) - 1) / (stops - 1))] for k in range(stops)]
-        moments = torch.cat([torch.cat([stop.noisy, stop.clean], 2) for stop in shown])
+        moments = torch.cat([torch.cat([stop.noisy, stop.clean.clamp(-1, 1)], 2) for stop in shown])
         return moments / moments.abs().amax((1, 2, 3), keepdim=True).clamp_min(1)
 
     def believe(self, told: Tensor, guidance: float, against: Tensor | None = None) -> Believe:
@@ -85,14 +87,14 @@ class Walker:
                 both = self.guess(torch.cat([x, x]), times.repeat(2), torch.cat([told, without]))
                 asked, unasked = both.chunk(2)
                 guess = guided(asked, unasked, guidance)
-            return picture_in(guess, x, self.law(t), self.predict).clamp(-1, 1)
+            return picture_in(guess, x, self.law(t), self.predict).clamp(-1 - self.margin, 1 + self.margin)
 
         return believed
 
 
 def held_out_error(walker: Walker, x: Tensor, told: Tensor) -> Score:
     """The squared error of the guess on pictures x (N, *shape) at even times, the noise always the same."""
-    n = len(x)
+    x, n = beyond(x, walker.margin), len(x)
     t = (torch.arange(n, device=x.device) + 0.5) / n
     at, e = walker.law(t), Noise(0, range(n)).draw(*x.shape[1:]).to(x.device)
     parts = zip(*(whole.split(TOGETHER) for whole in (noisy(x, e, at), t, told)), strict=True)

@@ -21,7 +21,7 @@ from handmade.data.specs import ImageBatch, ImageSpec
 from handmade.errors import UserError
 from handmade.from_noise import FromNoise
 from handmade.networks.muon import MuonAdamW, matrices_of
-from handmade.objectives.denoising import LAWS, Levels, noisy, squared_error, target
+from handmade.objectives.denoising import LAWS, Levels, beyond, noisy, target
 from handmade.samplers.walks import Walker
 from handmade.systems.diffusion.network import Denoiser
 
@@ -38,6 +38,8 @@ class Config:
     dropout: float = 0.0  # share of the numbers hidden inside a block while training
     noise: Literal["cosine", "linear"] = "cosine"  # the law by which pictures turn into it
     predict: Literal["velocity", "noise", "picture"] = "velocity"  # what the network is asked for
+    edges: float = 0.0  # what an error of the slope weighs beside that of a pixel
+    margin: float = 0.0  # how far beyond their values black and white lie: small errors then leave them black and white
     hidden: float = 0.1  # share of pictures whose labels are all hidden, and of each label of the others
     optimizer: Literal["muon", "adamw"] = "muon"  # muon moves the matrices by Muon, the rest by AdamW
     lr: float = 0.02  # of the optimizer
@@ -67,11 +69,13 @@ class Diffusion(FromNoise):
 
     def objective(self, batch: ImageBatch) -> Iterator[Turn]:
         """Noise the pictures, each to a time of its own, and guess what was done to them."""
-        x, n = batch.pixels, len(batch.pixels)  # (B, C, H, H)
+        x, n = beyond(batch.pixels, self.config.margin), len(batch.pixels)  # (B, C, H, H)
         t = self.dice.spread(n)  # (B,), an even share of all times: a steadier loss (Kingma et al. 2021, I.1)
         at, e = self.levels(t), self.dice.normal(n, *x.shape[1:])
         guess = self.denoiser(noisy(x, e, at), t, self.partly(batch.labels, self.config.hidden))
-        yield Turn("denoiser", squared_error(guess, target(x, e, at, self.config.predict)))
+        d = guess.float() - target(x, e, at, self.config.predict)
+        slopes = sum(d.diff(dim=axis).square().mean() for axis in (2, 3))  # down and across
+        yield Turn("denoiser", d.square().mean() + self.config.edges * slopes)
 
     def levels(self, t: Tensor) -> Levels:
         """How much picture and how much noise there is at times t."""
@@ -81,4 +85,5 @@ class Diffusion(FromNoise):
     def walker(self) -> Walker:
         """The denoiser, ready to be asked for pictures."""
         shape = (self.data.channels, self.data.size, self.data.size)
-        return Walker(self.denoiser, self.levels, self.config.predict, shape, next(self.parameters()).device)
+        device, margin = next(self.parameters()).device, self.config.margin
+        return Walker(self.denoiser, self.levels, self.config.predict, shape, device, margin)
