@@ -85,6 +85,19 @@ def test_a_run_that_was_stopped_and_resumed_ends_as_one_that_was_not(tmp_path, n
     assert scores[0] == scores[1]
 
 
+def test_every_step_tells_its_seconds_to_what_watches_the_cores(tmp_path, monkeypatch):
+    heard = []
+
+    def crowded(plan, choice, world, say):
+        say("watching")
+        return heard.append
+
+    monkeypatch.setattr("handmade.engine.trainer.crowded", crowded)
+    run = train(tmp_path / "run", train__steps=7)
+    assert len(heard) == 7 and all(0 < seconds < 60 for seconds in heard)
+    assert "watching" in (run.folder / "log.txt").read_text("utf-8")
+
+
 def test_more_steps_than_planned_continue_the_run(tmp_path):
     run = train(tmp_path / "run", train__steps=10)
     whole = train(tmp_path / "whole", train__steps=20, train__score_every=10)

@@ -22,6 +22,7 @@ from handmade.core import Batch, Score, System
 from handmade.engine import calibrate, checkpoint, state
 from handmade.engine.budget import Budget
 from handmade.engine.calibrate import Choice
+from handmade.engine.crowd import crowded
 from handmade.engine.devices import World, cut, full_precision, fuse, place, shard, threads_kept
 from handmade.engine.ema import Averages
 from handmade.engine.observers import Observer
@@ -96,6 +97,7 @@ class Trainer:
         calibrate.apply(self.choice, self.system, self.world)
         if self.plan.shard and self.world.size > 1:
             shard(self.system, self.world)
+        self.crowded = crowded(self.plan, self.choice, self.world, self._say)
         self.players = players_of(self.system)
         shape = SHAPES[self.plan.schedule]
         for player in self.players.values():
@@ -178,7 +180,8 @@ class Trainer:
             raise self._lost(error) from None
         system.step += 1
         self.averages.update(system.step)
-        self.budget.costs.learn("step", time.perf_counter() - began)
+        self.budget.costs.learn("step", seconds := time.perf_counter() - began)
+        self.crowded(seconds)
 
     def _note(self, name: str, value: torch.Tensor) -> None:
         entry = self.window.setdefault(name, [0.0, 0])
