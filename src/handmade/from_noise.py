@@ -28,6 +28,7 @@ Sampler = Literal["dpm++", "ddim", "heun", "ddpm"]
 Count = Annotated[int, Range(1, 10_000)]
 Steps = Annotated[int, Range(1, 1000)]
 Guidance = Annotated[float, Range(0, 20)]
+LOUD = 1.5  # guidance unless another is asked for
 
 
 class FromNoise(System):
@@ -56,7 +57,7 @@ class FromNoise(System):
         return torch.where((drawn[:, :1] < hidden) | (drawn[:, 1:] < hidden), 0, labels + 1)
 
     @ask
-    def generate(self, n: Count = 64, seed: int = 0, label: str = "", guidance: Guidance = 1.5, steps: Steps = 20,
+    def generate(self, n: Count = 64, seed: int = 0, label: str = "", guidance: Guidance = LOUD, steps: Steps = 20,
                  sampler: Sampler = "dpm++") -> Images:  # fmt: skip
         """Draw new pictures out of noise; the same seed always gives the same ones.
 
@@ -70,7 +71,7 @@ class FromNoise(System):
         return Images(self.walker.draw(self.told(label, n), seed, guidance, steps, sampler))
 
     @ask
-    def film(self, seed: int = 0, label: str = "", stops: Annotated[int, Range(2, 60)] = 12, guidance: Guidance = 1.5,
+    def film(self, seed: int = 0, label: str = "", stops: Annotated[int, Range(2, 60)] = 12, guidance: Guidance = LOUD,
              steps: Steps = 48, sampler: Sampler = "ddim") -> Reel:  # fmt: skip
         """Watch one picture come out of its noise: the noisy picture at even stops, and below what is believed behind it.
 
@@ -102,7 +103,7 @@ class FromNoise(System):
 
     @ask
     def inpaint(self, image: Path = Path("picture.png"), mask: Path = Path(), n: Count = 4, seed: int = 0, label: str = "",
-                guidance: Guidance = 1.5, steps: Steps = 40) -> Images:  # fmt: skip
+                guidance: Guidance = LOUD, steps: Steps = 40) -> Images:  # fmt: skip
         """Draw a part of a picture anew: where the mask is white; the rest stays as it is.
 
         image: the picture
@@ -123,7 +124,7 @@ class FromNoise(System):
 
     @ask
     def vary(self, image: Path = Path("picture.png"), strength: Annotated[float, Range(0.05, 1)] = 0.6, n: Count = 7,
-             seed: int = 0, label: str = "", guidance: Guidance = 1.5, steps: Steps = 20) -> Images:  # fmt: skip
+             seed: int = 0, label: str = "", guidance: Guidance = LOUD, steps: Steps = 20) -> Images:  # fmt: skip
         """Noise a picture and find back another way: the first is yours, the others resemble it.
 
         image: the picture
@@ -141,7 +142,7 @@ class FromNoise(System):
         return Images(torch.cat([given, end(walk).clamp(-1, 1)]))
 
     @ask
-    def nearest(self, n: Annotated[int, Range(1, 64)] = 8, seed: int = 0, label: str = "", guidance: Guidance = 1.5,
+    def nearest(self, n: Annotated[int, Range(1, 64)] = 8, seed: int = 0, label: str = "", guidance: Guidance = LOUD,
                 steps: Steps = 20) -> Images:  # fmt: skip
         """Put the nearest training picture under each new one: is anything copied?
 

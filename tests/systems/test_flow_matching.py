@@ -28,15 +28,18 @@ def awake(network: DiT) -> DiT:
     return network
 
 
-def test_the_loss_is_the_mean_square_of_the_whole_way_for_an_untrained_network():
-    system = room()
+@pytest.mark.parametrize("margin", [0.0, 0.2])
+def test_the_loss_is_the_mean_square_of_the_whole_way_for_an_untrained_network(margin):
+    system = room(Config(patch=2, width=12, layers=2, heads=3, margin=margin))
     x = torch.rand(6, 1, 8, 8) * 2 - 1
+    x[:, :, 0] = 1
     system.dice = Dice(3)
     (turn,) = system.objective(ImageBatch(x, torch.zeros(6, 2, dtype=torch.int64)))
     dice = Dice(3)  # the same draws again
     dice.normal(6)
     e = dice.normal(6, 1, 8, 8)
-    assert turn.player == "flow"
+    x[:, :, 0] = 1 + margin  # white lies a little beyond its value
+    assert turn.player == "flow" and system.walker.margin == margin
     assert torch.allclose(turn.loss, (e - x).square().mean())  # its guess is zero: the last layer starts there
 
 

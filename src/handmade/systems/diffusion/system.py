@@ -1,10 +1,11 @@
 """Diffusion: a network learns to take noise out of pictures, and makes pictures out of noise. Ho et al. 2020 (2006.11239).
 
 At time t in 0..1 a picture x has become x_t = a_t x + s_t e, e ~ N(0, 1). Objective, over pictures, times and noise:
-    denoiser minimises  E[|D(x_t, t, labels) - v|^2],   v = a_t e - s_t x      (or e, or x: `predict`)
+    denoiser minimises  E[|d|^2 + edges |slope d|^2],   d = D(x_t, t, labels) - v,   v = a_t e - s_t x   (or e, or x: `predict`)
 Differing from the paper: time is continuous (Kingma et al. 2021, arXiv 2107.00630), the network is asked for v (Salimans & Ho
 2022, arXiv 2202.00512), the noise follows a cosine (Nichol & Dhariwal 2021, arXiv 2102.09672), and it is told the labels, some
-of them hidden at random, so that what was asked for can be said louder (classifier-free guidance, arXiv 2207.12598).
+of them hidden at random, so that what was asked for can be said louder (classifier-free guidance, arXiv 2207.12598). Outlines
+may weigh more (`edges`), and pictures that are black or white in large parts keep them clean (`margin`).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from handmade.data.specs import ImageBatch, ImageSpec
 from handmade.errors import UserError
 from handmade.from_noise import FromNoise
 from handmade.networks.muon import MuonAdamW, matrices_of
-from handmade.objectives.denoising import middle_times, noisy, squared_error, straight, target
+from handmade.objectives.denoising import beyond, middle_times, noisy, squared_error, straight, target
 from handmade.samplers.walks import Walker
 from handmade.systems.flow_matching.network import DiT, Layer
 
@@ -33,6 +33,7 @@ class Config:
     layers: int = 6  # of attention and thought
     heads: int = 5  # in every attention, or as many of them as divide the width
     hidden: float = 0.1  # share of pictures whose labels are all hidden, and of each label of the others
+    margin: float = 0.0  # how far beyond their values black and white lie: small errors then leave them black and white
     shift: float = 0.0  # of the times: above 0 towards noise, below towards pictures
     lr: float = 0.02  # Muon, for the matrices
     rest_lr: float = 1e-3  # AdamW, for all else
@@ -58,7 +59,7 @@ class FlowMatching(FromNoise):
 
     def objective(self, batch: ImageBatch) -> Iterator[Turn]:
         """Put every picture somewhere on its way to noise, and say which way that is."""
-        x, n = batch.pixels, len(batch.pixels)  # (B, C, H, H)
+        x, n = beyond(batch.pixels, self.config.margin), len(batch.pixels)  # (B, C, H, H)
         t = middle_times(self.dice.normal(n), self.config.shift)  # (B,)
         at, e = straight(t), self.dice.normal(n, *x.shape[1:])
         told = self.partly(batch.labels, self.config.hidden)
@@ -68,4 +69,4 @@ class FlowMatching(FromNoise):
     def walker(self) -> Walker:
         """The network, ready to be asked for pictures; on the straight way `ddim` is Euler's method."""
         shape = (self.data.channels, self.data.size, self.data.size)
-        return Walker(self.flow, straight, "flow", shape, next(self.parameters()).device)
+        return Walker(self.flow, straight, "flow", shape, next(self.parameters()).device, self.config.margin)
