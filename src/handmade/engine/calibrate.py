@@ -21,6 +21,7 @@ from handmade.core import Batch, System
 from handmade.engine.convolution import any_fits, use_patches
 from handmade.engine.devices import World, fuse, place, prepare
 from handmade.engine.turns import Table, players_of
+from handmade.engine.winograd import any_wide, use_winograd
 from handmade.errors import Diverged
 from handmade.plan import Plan
 
@@ -35,12 +36,15 @@ class Choice:
     precision: str = "float32"
     channels_last: bool = False
     threads: int = 1
-    patches: bool = False  # weight gradients of wide convolutions as matrix products (convolution.py)
+    patches: bool = False  # weight gradients of wide strided convolutions as matrix products (convolution.py)
+    winograd: bool = False  # wide 3 x 3 convolutions with fewer multiplications (winograd.py)
 
     def __str__(self) -> str:
         layout = "channels last" if self.channels_last else "channels first"
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return ", ".join([self.precision, layout, threads, *(["patches"] if self.patches else [])])
+        return ", ".join(
+            [self.precision, layout, threads, *(name for name in ("patches", "winograd") if getattr(self, name))]
+        )
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ def _changes(system: System, plan: Plan, seconds: float, world: World) -> list[C
         changes.append(lambda c: replace(c, channels_last=True))
     if alone and any_fits(system):
         changes.append(lambda c: replace(c, patches=True))
+    if alone and any_wide(system):
+        changes.append(lambda c: replace(c, winograd=True))
     return changes
 
 
@@ -153,6 +159,8 @@ def apply(choice: Choice, system: System, world: World) -> None:
     """Put a system in its place, computing as chosen."""
     if choice.patches:
         use_patches(system)
+    if choice.winograd:
+        use_winograd(system)
     prepare(system, world, choice.precision, choice.channels_last)
 
 

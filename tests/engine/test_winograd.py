@@ -1,0 +1,119 @@
+"""Convolutions with fewer multiplications: the library's results and gradients, from other products."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from handmade.engine import winograd
+from handmade.engine.calibrate import Choice, apply
+from handmade.engine.devices import World
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Every 3 x 3 convolution counts as wide, and few tiles go into one product."""
+    monkeypatch.setattr(winograd, "NARROWEST", 1)
+    monkeypatch.setattr(winograd, "TILES", 11)
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("size", "padding"), [((8, 8), 1), ((9, 12), 0), ((5, 7), 2), ((3, 3), 0)])
+def test_results_and_gradients_are_the_librarys(narrow, size, padding, layout):
+    torch.manual_seed(0)
+    plain = nn.Conv2d(5, 4, 3, padding=padding).double().to(memory_format=layout)
+    ours = copy.deepcopy(plain)
+    winograd.use_winograd(ours)
+    x = torch.randn(3, 5, *size, dtype=torch.double).contiguous(memory_format=layout).requires_grad_()
+    wanted, got = plain(x), ours(x)
+    assert torch.allclose(got, wanted, atol=1e-12)
+    shares = torch.randn_like(wanted)
+    for a, b in zip(torch.autograd.grad(got, [x, *ours.parameters()], shares),
+                    torch.autograd.grad(wanted, [x, *plain.parameters()], shares), strict=True):  # fmt: skip
+        assert a.shape == b.shape and torch.allclose(a, b, atol=1e-12)
+
+
+def test_in_bf16_the_error_is_of_the_size_of_rounding(narrow):
+    torch.manual_seed(0)
+    plain = nn.Conv2d(64, 64, 3, padding=1)
+    ours = copy.deepcopy(plain)
+    winograd.use_winograd(ours)
+    x = torch.randn(2, 64, 16, 16, requires_grad=True)
+    wanted = plain(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = ours(x)
+    assert got.dtype == torch.bfloat16 and relative(got.float(), wanted) < 0.015
+    shares = torch.randn_like(wanted)
+    dx, dw = torch.autograd.grad(got, [x, ours.weight], shares.bfloat16())
+    true_dx, true_dw = torch.autograd.grad(wanted, [x, plain.weight], shares)
+    assert dw.dtype == torch.float32 and relative(dx, true_dx) < 0.015 and relative(dw, true_dw) < 0.015
+
+
+def test_a_gradient_of_the_gradient_is_the_librarys(narrow):
+    """As a gradient penalty takes it."""
+    torch.manual_seed(0)
+    plain = nn.Conv2d(3, 4, 3, padding=1).double()
+    ours = copy.deepcopy(plain)
+    winograd.use_winograd(ours)
+    penalties = []
+    for layer in (plain, ours):
+        x = torch.linspace(-1, 1, 2 * 3 * 36, dtype=torch.double).view(2, 3, 6, 6).requires_grad_()
+        (slope,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+        penalties.append(torch.autograd.grad(slope.square().sum(), layer.weight)[0])
+    assert torch.allclose(penalties[0], penalties[1], rtol=1e-9)
+
+
+def test_only_what_is_asked_for_is_computed(narrow):
+    ours = nn.Conv2d(3, 4, 3)
+    winograd.use_winograd(ours)
+    x = torch.randn(2, 3, 6, 6)
+    ours(x).sum().backward()
+    assert ours.weight.grad is not None and x.grad is None
+    ours.requires_grad_(False)
+    ours(x.requires_grad_()).sum().backward()
+    assert x.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("layer", "fits"),
+    [
+        (nn.Conv2d(128, 160, 3, padding=1), True),
+        (nn.Conv2d(128, 128, 3), True),
+        (nn.Conv2d(128, 64, 3), False),
+        (nn.Conv2d(128, 128, 3, stride=2), False),
+        (nn.Conv2d(128, 128, 3, dilation=2), False),
+        (nn.Conv2d(128, 128, 3, groups=2), False),
+        (nn.Conv2d(128, 128, 3, padding="same"), False),
+        (nn.Conv2d(128, 128, 3, padding=1, padding_mode="reflect"), False),
+        (nn.Conv2d(128, 128, 4), False),
+        (nn.ConvTranspose2d(128, 128, 3), False),
+    ],
+)
+def test_wide_3_x_3_convolutions_fit(layer, fits):
+    assert winograd.any_wide(nn.Sequential(layer)) is fits
+
+
+def test_the_choice_is_applied_and_said(toy_wide):
+    plain, ours = copy.deepcopy(toy_wide), copy.deepcopy(toy_wide)
+    apply(Choice(), plain, World())
+    apply(Choice(winograd=True), ours, World())
+    assert "forward" in vars(ours.layer) and "forward" not in vars(plain.layer)
+    assert str(Choice(winograd=True)).endswith("1 thread, winograd")
+    assert plain.state_dict().keys() == ours.state_dict().keys()
+
+
+@pytest.fixture
+def toy_wide():
+    class Wide(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(128, 128, 3)
+
+    return Wide()
