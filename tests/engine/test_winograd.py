@@ -11,6 +11,8 @@ from torch import nn
 from handmade.engine import winograd
 from handmade.engine.calibrate import Choice, apply
 from handmade.engine.devices import World
+from handmade.engine.turns import Player
+from handmade.networks.muon import MuonAdamW
 
 
 @pytest.fixture
@@ -79,6 +81,42 @@ def test_only_what_is_asked_for_is_computed(narrow):
     ours.requires_grad_(False)
     ours(x.requires_grad_()).sum().backward()
     assert x.grad is not None
+
+
+@pytest.mark.parametrize("kind", ["adam", "muon", "copied"])
+def test_kernels_follow_the_weight(narrow, kind):
+    """They are kept while the weight stays, and never longer."""
+    torch.manual_seed(0)
+    plain = nn.Conv2d(16, 16, 3)
+    ours = copy.deepcopy(plain)
+    winograd.use_winograd(ours)
+    x = torch.randn(2, 16, 6, 6)
+    ways = {
+        "adam": lambda p: torch.optim.Adam(p, 0.1, fused=True),
+        "muon": lambda p: MuonAdamW({p[0]: 1}, p, 0.1, 0.1),
+    }
+    for layer in (plain, ours):
+        layer(x).square().mean().backward()
+        if kind in ways:
+            Player("one", ways[kind](list(layer.parameters()))).move()
+        else:
+            with torch.no_grad():  # as averaged weights come and go
+                layer.state_dict()["weight"].copy_(torch.ones(16, 16, 3, 3))
+    assert relative(ours(x), plain(x)) < 1e-4
+    kept = vars(ours)["_winograd"][1]
+    ours(x)
+    assert vars(ours)["_winograd"][1] is kept
+
+
+def test_without_gradients_the_library_computes(narrow):
+    torch.manual_seed(0)
+    plain = nn.Conv2d(16, 16, 3)
+    ours = copy.deepcopy(plain)
+    winograd.use_winograd(ours)
+    x = torch.randn(2, 16, 6, 6)
+    with torch.no_grad():
+        assert torch.equal(ours(x), plain(x))
+    assert not torch.equal(ours(x), plain(x))
 
 
 @pytest.mark.parametrize(

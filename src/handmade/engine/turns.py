@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from handmade.core import Batch, Dice, Schedule, System, Turn
 from handmade.engine.devices import World
 from handmade.engine.schedules import constant
+from handmade.engine.winograd import weights_moved
 from handmade.errors import Diverged
 
 
@@ -43,6 +44,7 @@ class Player:
         """Let the optimizer step by the gradients that are there, and forget them."""
         with torch.no_grad():
             self._step(self.optimizer)
+        weights_moved()
         self.optimizer.zero_grad(set_to_none=True)
 
     def set_progress(self, progress: float) -> None:

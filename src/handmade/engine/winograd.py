@@ -24,6 +24,17 @@ TILES = 2048  # of one matrix product, about: what they become should stay in th
 TAPS = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]])  # G
 
 
+class Moves:
+    """How often a player has moved: fused optimizers change weights without telling the weights' own version."""
+
+    count = 0
+
+
+def weights_moved() -> None:
+    """A player has moved: kernels made of its weights are old."""
+    Moves.count += 1
+
+
 def use_winograd(network: nn.Module) -> None:
     """Let every wide 3 x 3 convolution of a network multiply less; parameters stay as they are."""
     for module in network.modules():
@@ -45,20 +56,32 @@ def _fits(module: nn.Module) -> bool:
 
 
 def _forward(module: nn.Conv2d, x: Tensor) -> Tensor:
+    if not torch.is_grad_enabled():  # samples and scores do not depend on how a run was trained
+        return nn.Conv2d.forward(module, x)
     device, padding = x.device.type, int(module.padding[0])
     if torch.is_autocast_enabled(device):
         x = x.to(torch.get_autocast_dtype(device))
     with torch.autocast(device, enabled=False):
-        out: Tensor = _Convolution.apply(x, module.weight, padding)  # type: ignore[assignment]
+        kernels = _kernels_of(module, x.dtype)
+        out: Tensor = _Convolution.apply(x, module.weight, kernels, padding)  # type: ignore[assignment]
     return out if module.bias is None else out + module.bias.to(out.dtype).view(1, -1, 1, 1)
 
 
+def _kernels_of(module: nn.Conv2d, dtype: torch.dtype) -> Tensor:
+    """The kernels of a layer, which are kept until a player moves or its weight is written."""
+    now = (Moves.count, module.weight._version, module.weight.data_ptr(), dtype)
+    known, kernels = vars(module).get("_winograd", (None, None))
+    if known != now:
+        kernels = _kernels(module.weight.detach(), dtype)
+        vars(module)["_winograd"] = (now, kernels)
+    return kernels
+
+
 class _Convolution(torch.autograd.Function):
-    """(B, C, H, W) of any type and a weight (O, C, 3, 3) -> (B, O, H + 2 p - 2, W + 2 p - 2)."""
+    """(B, C, H, W), a weight (O, C, 3, 3), its kernels (16, O, C) in the type of x -> (B, O, H + 2 p - 2, W + 2 p - 2)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, padding: int) -> Tensor:  # pyright: ignore
-        kernels = _kernels(weight, x.dtype)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, kernels: Tensor, padding: int) -> Tensor:  # pyright: ignore
         ctx.save_for_backward(x, weight, kernels)
         ctx.padding = padding
         height, width = (side + 2 * padding - 2 for side in x.shape[2:])
@@ -80,7 +103,7 @@ class _Convolution(torch.autograd.Function):
                 gradient, x, weight.to(x.dtype), None, [1, 1], [padding] * 2, [1, 1], False, [0, 0], 1,
                 [for_x, for_weight, False],
             )  # fmt: skip
-            return dx, None if dw is None else dw.to(weight.dtype), None
+            return dx, None if dw is None else dw.to(weight.dtype), None, None
         h, w = (-(-side // 2) for side in gradient.shape[2:])
         dx = x.new_empty(len(x), 2 * h + 2, 2 * w + 2, x.shape[1]) if for_x else None
         totals = []
@@ -92,7 +115,7 @@ class _Convolution(torch.autograd.Function):
                 totals.append(shares.mT @ _sums(x[part], padding, h, w))  # (16, O, C)
         if dx is not None:
             dx = dx[:, padding : padding + x.shape[2], padding : padding + x.shape[3]].permute(0, 3, 1, 2)
-        return dx, _weight_gradient(totals, weight) if for_weight else None, None
+        return dx, _weight_gradient(totals, weight) if for_weight else None, None, None
 
 
 def _kernels(weight: Tensor, dtype: torch.dtype) -> Tensor:
