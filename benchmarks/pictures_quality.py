@@ -31,7 +31,7 @@ CLOTHES, FACES, FLOW, WORDS = (
 DCGAN, LARGE, CLIP = "zoo:dcgan/faces", "zoo:super_resolution/faces", "zoo:clip/faces"
 EMOJI_STEPS = 800
 MANY, SOME, SLOW = 2048, 1000, 500  # pictures: many, some, and those that take 250 looks each
-NEAR = 1.25  # guidance with which clothes vary as much as real ones
+NEAR, STRIDES = 1.2, 30  # guidance with which clothes vary as real ones do, and steps
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 AGREE = {"hair": 0.99, "glasses": 0.99, "skin": 0.99, "background": 0.99, "cut": 0.97, "eyes": 0.97, "expression": 0.90}
 
@@ -62,8 +62,8 @@ def clothes() -> Part:
     real = held(CLOTHES, 2 * MANY)
     a, b = judge(real.pixels[:MANY]), judge(real.pixels[MANY:])
     told = real.labels[:MANY] + 1
-    value, floor = frechet(judge(system.walker.draw(told, 0, NEAR, 20, "dpm++")), b), frechet(a, b)
-    drawn = f"{MANY:,} pictures of `diffusion/clothes`, in 20 steps with a guidance of {NEAR}"
+    value, floor = frechet(judge(system.walker.draw(told, 0, NEAR, STRIDES, "dpm++")), b), frechet(a, b)
+    drawn = f"{MANY:,} pictures of `diffusion/clothes`, in {STRIDES} steps with a guidance of {NEAR}"
     eyes = f"in the features of `classifier/clothes`, times that of real ones ({value:.2f} over {floor:.2f})"
     about = f"Frechet distance of {drawn}, to held-out ones {eyes}"
     figures = {"clothes frechet": figure(value / floor, "at most 1.5", value / floor <= 1.5, about)}
@@ -76,7 +76,7 @@ def clothes() -> Part:
     rows = [{"part": "clothes", "frechet": value, "floor": floor, "kid_20": quick._asdict(), "kid_250": long._asdict()}]
     return rows, {
         **figures,
-        **memory(CLOTHES, few=system.walker.draw(told[:SOME], 1, NEAR, 20, "dpm++"), real=real.pixels[:SOME]),
+        **memory(CLOTHES, few=system.walker.draw(told[:SOME], 1, NEAR, STRIDES, "dpm++"), real=real.pixels[:SOME]),
     }
 
 
