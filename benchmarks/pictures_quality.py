@@ -31,7 +31,7 @@ CLOTHES, FACES, FLOW, WORDS = (
 DCGAN, LARGE, CLIP = "zoo:dcgan/faces", "zoo:super_resolution/faces", "zoo:clip/faces"
 EMOJI_STEPS = 800
 MANY, SOME, SLOW = 2048, 1000, 500  # pictures: many, some, and those that take 250 looks each
-NEAR, STRIDES = 1.2, 30  # guidance with which clothes vary as real ones do, and steps
+NEAR, STRIDES = 1.2, 40  # guidance with which clothes vary as real ones do, and steps
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 AGREE = {"hair": 0.99, "glasses": 0.99, "skin": 0.99, "background": 0.99, "cut": 0.97, "eyes": 0.97, "expression": 0.90}
 
