@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.record import figure, paired, record, recorded
+from benchmarks.record import Part, figure, paired, record_parts
 from benchmarks.workers import Contestant, rounds
 
 SIZE, ROUNDS = 128, 7
@@ -150,7 +150,7 @@ class PlainCycleGAN:
         return made
 
 
-def speed(threads: int | None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def speed(threads: int | None) -> Part:
     """Take turns, and return the rows and the ratios."""
     contestants = {
         "ours": Contestant("handles_cyclegan:ours", precision="auto", threads=threads),
@@ -173,7 +173,7 @@ def speed(threads: int | None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     }  # fmt: skip
 
 
-def quality() -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def quality() -> Part:
     """Score the shipped runs on the held-out pictures of their recipes."""
     from handmade import api
     from handmade.registry import zoo
@@ -196,7 +196,7 @@ def quality() -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return rows, figures
 
 
-def frames(faces: int = 200) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def frames(faces: int = 200) -> Part:
     """Glasses put on held-out faces, against the nearest of the four frames that the pen has: all are right answers."""
     import torch
 
@@ -231,9 +231,7 @@ def frames(faces: int = 200) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         "`cyclegan/glasses`, to yes: distance to the nearest of the four frames, as a share of the untouched picture's"
     )
     all_four, untouched = torch.stack(drawings), float(torch.stack(before).mean())  # (4, N, C, H, H)
-    always = [
-        float((all_four - one).abs().mean()) / untouched for one in drawings
-    ]  # one frame, whichever the true one is
+    always = [float((all_four - one).abs().mean()) / untouched for one in drawings]  # whichever the true one is
     row = {
         "recipe": "cyclegan/glasses",
         "nearest frame": share,
@@ -254,19 +252,12 @@ def main() -> None:
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--frames", action="store_true")
     wanted = parser.parse_known_args()[0]
-    asked = {name for name in ("speed", "quality", "frames") if getattr(wanted, name)} or {"speed", "quality", "frames"}
-    parts: dict[str, Callable[[], tuple[list[dict[str, Any]], dict[str, Any]]]] = {
+    parts: dict[str, Callable[[], Part]] = {
         "speed": lambda: speed(wanted.threads),
         "quality": quality,
         "frames": frames,
     }
-    rows, figures = recorded("handles_cyclegan")
-    for name in parts:
-        if name in asked:
-            found, measured = parts[name]()
-            rows = [row for row in rows if row["part"] != name] + [{"part": name, **row} for row in found]
-            figures = {**figures, **measured}
-    record("handles_cyclegan", rows, **figures)
+    record_parts("handles_cyclegan", parts, [name for name in parts if getattr(wanted, name)])
 
 
 if __name__ == "__main__":

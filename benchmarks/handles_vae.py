@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.engine_step import engine_step
-from benchmarks.record import figure, paired, record, recorded
+from benchmarks.record import Part, figure, paired, record_parts
 from benchmarks.workers import Contestant, rounds
 from handmade import api
 from handmade.core import System
@@ -148,7 +148,7 @@ def our_loop(system: System, plan: Plan, batch: ImageBatch) -> Step:
 
 
 @torch.no_grad()
-def slider() -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def slider() -> Part:
     """Put glasses on and take them off held-out faces with the shipped run, its own way and as the decoder draws them."""
     system: Any = api.load("zoo:vae/faces")
     opened: Any = open_data({**FACES, "size": 64}, "test")
@@ -185,7 +185,7 @@ def slider() -> tuple[list[dict[str, Any]], dict[str, Any]]:
     }  # fmt: skip
 
 
-def speed() -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def speed() -> Part:
     """Training steps in turn."""
     contestants = {name: Contestant(f"handles_vae:{name}_step") for name in ("our", "book")}
     times = rounds(contestants, 7, 2)
@@ -198,7 +198,7 @@ def speed() -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return rows, {"speed": figure(ratio["ratio"], "at least 2.0", ratio["ratio"] >= 2.0, what, **ratio)}
 
 
-def error(minutes: float) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def error(minutes: float) -> Part:
     """Train both for the same time on the same faces of 256 px, and see what comes back of held-out ones."""
     data = {**FACES, "size": 256}
     held_out = open_data(data, "test")[0].batch(torch.arange(HELD_OUT), torch.Generator())
@@ -228,7 +228,7 @@ def held_out_part(batch: ImageBatch) -> ImageBatch:
     return ImageBatch(batch.pixels[:BATCH], batch.labels[:BATCH])
 
 
-def bound(minutes: float) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def bound(minutes: float) -> Part:
     """Train both for the same time on the same faces of 64 px, and bound the bits of held-out ones."""
     if importlib.util.find_spec("pythae") is None:
         print(
@@ -286,18 +286,13 @@ def main() -> None:
     )
     wanted, _ = parser.parse_known_args()
     torch.set_num_threads(1)
-    parts: dict[str, Callable[[], tuple[list[dict[str, Any]], dict[str, Any]]]] = {
+    parts: dict[str, Callable[[], Part]] = {
         "slider": slider,
         "speed": speed,
         "error": lambda: error(wanted.minutes),
         "bound": lambda: bound(wanted.minutes),
     }
-    rows, figures = recorded("handles_vae")
-    for name in wanted.only or parts:
-        found, quoted = parts[name]()
-        rows = [row for row in rows if row["part"] != name] + [{"part": name, **row} for row in found]
-        figures |= quoted
-    record("handles_vae", rows, **figures)
+    record_parts("handles_vae", parts, wanted.only)
 
 
 if __name__ == "__main__":

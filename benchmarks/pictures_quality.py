@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.pictures_judge import VALUES, Mouths
-from benchmarks.record import figure, record, recorded
+from benchmarks.record import Part, figure, record_parts
 from handmade import api
 from handmade.core import Judge
 from handmade.metrics.copies import copied, nearest_known
@@ -34,8 +34,6 @@ MANY, SOME, SLOW = 2048, 1000, 500  # pictures: many, some, and those that take 
 NEAR, STRIDES = 1.2, 40  # guidance with which clothes vary as real ones do, and steps
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 AGREE = {"hair": 0.99, "glasses": 0.99, "skin": 0.99, "background": 0.99, "cut": 0.97, "eyes": 0.97, "expression": 0.90}
-
-Part = tuple[list[dict[str, Any]], dict[str, Any]]
 
 
 def eyes_of(run: str) -> Judge:
@@ -195,13 +193,7 @@ PARTS: dict[str, Callable[[], Part]] = {
 @torch.no_grad()
 def main(names: list[str] | None = None) -> None:
     """Run the parts that are named, or all, and record them beside those that were measured before."""
-    rows, figures = recorded("pictures_quality") if names else ([], {})
-    for name in names or PARTS:
-        found, measured = PARTS[name]()
-        parts = {row["part"] for row in found}
-        rows = [row for row in rows if row["part"] not in parts] + found
-        figures |= measured
-    record("pictures_quality", rows, **figures)
+    record_parts("pictures_quality", PARTS, names)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import statistics
 import subprocess
 import time
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,24 @@ def recorded(name: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         return [], {}
     before = json.loads(path.read_text("utf-8"))
     return before["rows"], {key: {"commit": before["commit"], **entry} for key, entry in before["figures"].items()}
+
+
+Part = tuple[list[dict[str, Any]], dict[str, Any]]  # rows and figures of one part of a benchmark
+
+
+def record_parts(name: str, parts: Mapping[str, Callable[[], Part]], asked: Collection[str] | None = None) -> None:
+    """Run the parts that are asked for, or all, and record them beside those that were measured before.
+
+    A row says of which part it is, or gets the part's name.
+    """
+    rows, figures = recorded(name) if asked else ([], {})
+    for part in asked or parts:
+        found, measured = parts[part]()
+        found = [{"part": part, **row} for row in found]
+        again = {row["part"] for row in found}
+        rows = [row for row in rows if row["part"] not in again] + found
+        figures |= measured
+    record(name, rows, **figures)
 
 
 def figure(value: float, goal: str, holds: bool, about: str, **more: Any) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def ship(run: Run, items: int) -> Path:
     for event in thinned(list(run.events("step", "score", "end"))):
         target.log(event)
     scores = {name: score._asdict() for name, score in api.evaluate(f"zoo:{recipe.name}", items).items()}
-    end = next(run.events("end"), {"seconds": 0.0})
+    end = next(reversed([*run.events("end")]), {"seconds": 0.0})  # the last, of a run that was stopped and went on
     target.log({"kind": "score", "step": int(path.name), "seconds": end["seconds"], "scores": scores})
     target.write("README.md", model_card(recipe, target.folder))
     size = sum(file.stat().st_size for file in target.folder.rglob("*") if file.is_file())

@@ -68,6 +68,25 @@ def test_a_figure_that_was_not_measured_again_keeps_the_commit_at_which_it_was(t
     assert "| speed | 1.5 | 2 | x, 2 cores, abc |\n| size | 3 | 2 | x, 2 cores, def |" in record.table()
 
 
+def test_parts_that_are_not_run_again_stay_and_others_are_replaced(tmp_path, monkeypatch):
+    import json
+
+    import benchmarks.record as record
+
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+
+    def part(value):
+        return lambda: ([{"seen": value}], {f"{value}": figure(value, "1", True, "size")})
+
+    record.record_parts("a", {"one": part(1), "two": part(2)})
+    record.record_parts("a", {"one": part(3), "two": part(4)}, ["two"])
+    result = json.loads((tmp_path / "a.json").read_text("utf-8"))
+    assert result["rows"] == [{"part": "one", "seen": 1}, {"part": "two", "seen": 4}]
+    assert set(result["figures"]) == {"1", "2", "4"} and "commit" not in result["figures"]["4"]
+    record.record_parts("a", {"one": part(5), "two": part(6)})
+    assert set(json.loads((tmp_path / "a.json").read_text("utf-8"))["figures"]) == {"5", "6"}
+
+
 @pytest.mark.parametrize("target", ["demo", "test"])
 def test_the_two_commands_are_targets(target):
     makefile = (Path(__file__).parent.parent / "Makefile").read_text("utf-8")

@@ -103,6 +103,11 @@ def squared_error(guess: Tensor, wanted: Tensor) -> Tensor:
     return (guess.float() - wanted.float()).square().mean()
 
 
+def slope_error(d: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """The squared errors of the slopes down and across, per slope, of errors d (..., H, W): outlines stand in them."""
+    return (weight * d.diff(dim=-2).square()).mean() + (weight * d.diff(dim=-1).square()).mean()
+
+
 def middle_times(normal: Tensor, shift: float = 0.0) -> Tensor:
     """(B,) normal draws -> (B,) times in 0..1, mostly in the middle, where guessing is hardest (Esser et al. 2024, 2403.03206).
 

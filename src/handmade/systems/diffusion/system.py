@@ -22,7 +22,7 @@ from handmade.data.specs import ImageBatch, ImageSpec
 from handmade.errors import UserError
 from handmade.from_noise import FromNoise
 from handmade.networks.muon import MuonAdamW, matrices_of
-from handmade.objectives.denoising import LAWS, Levels, beyond, noisy, target
+from handmade.objectives.denoising import LAWS, Levels, beyond, noisy, slope_error, target
 from handmade.samplers.walks import Walker
 from handmade.systems.diffusion.network import Denoiser
 
@@ -75,8 +75,8 @@ class Diffusion(FromNoise):
         at, e = self.levels(t), self.dice.normal(n, *x.shape[1:])
         guess = self.denoiser(noisy(x, e, at), t, self.partly(batch.labels, self.config.hidden))
         d = guess.float() - target(x, e, at, self.config.predict)
-        slopes = sum(d.diff(dim=axis).square().mean() for axis in (2, 3))  # down and across
-        yield Turn("denoiser", d.square().mean() + self.config.edges * slopes)
+        loss, edges = d.square().mean(), self.config.edges
+        yield Turn("denoiser", loss + edges * slope_error(d) if edges else loss)
 
     def levels(self, t: Tensor) -> Levels:
         """How much picture and how much noise there is at times t."""

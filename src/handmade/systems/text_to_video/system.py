@@ -30,7 +30,7 @@ from handmade.metrics.judged import agreement
 from handmade.metrics.moving import score_moving
 from handmade.networks.muon import MuonAdamW, matrices_of
 from handmade.networks.text_encoder import TextEncoder
-from handmade.objectives.denoising import Levels, noisy, over, straight
+from handmade.objectives.denoising import Levels, noisy, over, slope_error, straight
 from handmade.samplers.diffusion import end
 from handmade.samplers.walks import Walker, held_out_error
 from handmade.systems.text_to_video.network import Painter
@@ -97,8 +97,8 @@ class TextToVideo(System):
         guess = self.painter(noisy(x, e, at), t, self.heard(tokens))
         weight = over(at.s.square().reciprocal().clamp(max=self.config.most), x)
         d = guess.float() - x
-        slopes = sum((weight * d.diff(dim=axis).square()).mean() for axis in (3, 4))  # down and across
-        yield Turn("painter", (weight * d.square()).mean() + self.config.edges * slopes, {"error": d.square().mean()})
+        loss = (weight * d.square()).mean() + self.config.edges * slope_error(d, weight)
+        yield Turn("painter", loss, {"error": d.square().mean()})
 
     def heard(self, tokens: Tensor) -> Tensor:
         """Words (B, T) -> vectors (B, 1 + T, words), of the sentence and of its words; zeros where nothing is said."""
