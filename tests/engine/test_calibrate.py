@@ -73,6 +73,23 @@ def test_a_candidate_that_diverges_is_not_chosen_and_ends_nothing(toy, monkeypat
     assert choice.precision == "float32"
 
 
+def test_a_layout_that_did_not_pay_is_tried_again_once_tiles_do(monkeypatch):
+    from handmade.engine import calibrate
+
+    tried = []
+
+    def timed(system, batch, choice, *_):
+        tried.append(choice)
+        seconds = (2.0 if choice.winograd else 3.0) + (-0.5 if choice.winograd else 0.5) * choice.channels_last
+        return calibrate.Timing(choice, seconds, 1.0)
+
+    monkeypatch.setattr(calibrate, "_time", timed)
+    wide = torch.nn.Conv2d(128, 128, 3, padding=1)
+    choice, _ = choose(wide, None, Plan(precision="float32", threads=1), World())
+    assert choice == Choice("float32", True, 1, winograd=True)
+    assert len(tried) == len({*tried})  # nothing twice
+
+
 def test_a_system_that_diverges_in_float32_says_so():
     recipe = load_recipe("toy_gan/smoke", {"config.nan_at": "1"})
     dataset, spec = open_data(recipe.data)

@@ -87,8 +87,11 @@ def choose(
     for change in _changes(system, plan, reference.seconds, world):
         if time.perf_counter() > deadline:
             break
+        candidate = change(best.choice)
+        if any(timing.choice == candidate for timing in timings):
+            continue
         try:
-            timing = try_(change(best.choice))
+            timing = try_(candidate)
         except Diverged:  # in bf16, say, where float32 does not
             continue
         if timing.seconds < 0.97 * best.seconds and _same(timing.loss, reference.loss):
@@ -112,6 +115,8 @@ def _changes(system: System, plan: Plan, seconds: float, world: World) -> list[C
         changes.append(lambda c: replace(c, patches=True))
     if alone and any_wide(system):
         changes.append(lambda c: replace(c, winograd=True))
+        if plan.channels_last == "auto":  # those put the channels last themselves: what did not pay before may now
+            changes.append(lambda c: replace(c, channels_last=True))
     return changes
 
 
