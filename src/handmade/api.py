@@ -26,7 +26,7 @@ from handmade.data.specs import Spec, spec_from_json, spec_to_json
 from handmade.engine import checkpoint, state
 from handmade.engine.devices import World, choose_device, describe_machine, open_world, place, threads_kept
 from handmade.engine.ema import check_names
-from handmade.engine.memory import check_fits
+from handmade.engine.memory import check_fits, keep_freed
 from handmade.engine.observers import Observer
 from handmade.engine.run import Run, new_folder
 from handmade.engine.trainer import Trainer
@@ -298,6 +298,7 @@ def load(run: str | Path | Run, at: str | None = None, device: str = "cpu") -> S
 
     at: "latest", "best" or a step; by default the best of a run that stops by itself, else the latest
     """
+    keep_freed()
     name, run = str(run.folder if isinstance(run, Run) else run), find_run(run)
     recipe = read_recipe(run.folder / "recipe.toml")
     path, _ = run.good_checkpoint(at or ("best" if recipe.train.stop_after else "latest"))

@@ -28,7 +28,8 @@ Sampler = Literal["dpm++", "ddim", "heun", "ddpm"]
 Count = Annotated[int, Range(1, 10_000)]
 Steps = Annotated[int, Range(1, 1000)]
 Guidance = Annotated[float, Range(0, 20)]
-LOUD = 1.5  # guidance unless another is asked for
+LOUD = 2.0  # guidance unless another is asked for
+MIDDLE = (0.2, 0.8)  # times between which it exaggerates
 
 
 class FromNoise(System):
@@ -64,7 +65,7 @@ class FromNoise(System):
         n: how many pictures
         seed: which pictures; a larger n continues the same series
         label: what should be in them, such as glasses=yes,hair=black; what is not said is left to chance
-        guidance: how loud the label is: 1 as it was learnt, more exaggerates it, 0 forgets it
+        guidance: how loud the label is: 1 as it was learnt, more exaggerates it (half way through the noise), 0 forgets it
         steps: stops on the way from noise to picture
         sampler: the way from stop to stop
         """

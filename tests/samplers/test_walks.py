@@ -11,6 +11,7 @@ from handmade.objectives.denoising import cosine, linear, straight
 from handmade.samplers.diffusion import SAMPLERS, ddim, even_times
 from handmade.samplers.diffusion import end as end_of
 from handmade.samplers.guidance import guided
+from handmade.samplers.walks import Walker
 
 MEAN, DEVIATION = 0.5, 0.3
 
@@ -87,3 +88,24 @@ def test_guidance_of_one_is_what_was_learnt_and_of_none_forgets():
     assert guided(asked, unasked, 1) == asked
     assert guided(asked, unasked, 0) == unasked
     assert guided(asked, unasked, 2) == 5
+
+
+def looks_of(guidance, steps=10, **more):
+    """How many pictures the network was shown at every stop of a walk of one picture, and the times."""
+    seen = []
+
+    def guess(x, times, told):
+        seen.append((len(x), round(float(times[0]), 3)))
+        return torch.zeros_like(x)
+
+    walker = Walker(guess, cosine, "velocity", (1, 2, 2), torch.device("cpu"), **more)
+    walker.draw(torch.ones(1, 1), 0, guidance, steps, "ddim")
+    return seen
+
+
+def test_guidance_exaggerates_in_the_middle_alone_and_forgets_everywhere():
+    both = [time for pictures, time in looks_of(2.0, loud=(0.25, 0.75)) if pictures == 2]
+    assert both == [0.7, 0.6, 0.5, 0.4, 0.3]
+    assert all(pictures == 2 for pictures, _ in looks_of(2.0))
+    assert all(pictures == 2 for pictures, _ in looks_of(0.5, loud=(0.25, 0.75)))
+    assert all(pictures == 1 for pictures, _ in looks_of(1.0, loud=(0.25, 0.75)))

@@ -25,6 +25,7 @@ from handmade.engine.calibrate import Choice
 from handmade.engine.crowd import crowded
 from handmade.engine.devices import World, cut, full_precision, fuse, place, shard, threads_kept
 from handmade.engine.ema import Averages
+from handmade.engine.memory import keep_freed
 from handmade.engine.observers import Observer
 from handmade.engine.preview import write_previews
 from handmade.engine.run import Run
@@ -92,6 +93,7 @@ class Trainer:
 
     def _prepare(self) -> None:
         """Choose how to compute, put everything in its place, and take up the newest good checkpoint."""
+        keep_freed()
         self.choice = self._choose()
         torch.set_num_threads(self.choice.threads)
         calibrate.apply(self.choice, self.system, self.world)

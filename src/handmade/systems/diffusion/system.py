@@ -20,7 +20,7 @@ from torch.optim import AdamW, Optimizer
 from handmade.core import Turn
 from handmade.data.specs import ImageBatch, ImageSpec
 from handmade.errors import UserError
-from handmade.from_noise import FromNoise
+from handmade.from_noise import MIDDLE, FromNoise
 from handmade.networks.muon import MuonAdamW, matrices_of
 from handmade.objectives.denoising import LAWS, Levels, beyond, noisy, slope_error, target
 from handmade.samplers.walks import Walker
@@ -87,4 +87,4 @@ class Diffusion(FromNoise):
         """The denoiser, ready to be asked for pictures."""
         shape = (self.data.channels, self.data.size, self.data.size)
         device, margin = next(self.parameters()).device, self.config.margin
-        return Walker(self.denoiser, self.levels, self.config.predict, shape, device, margin)
+        return Walker(self.denoiser, self.levels, self.config.predict, shape, device, margin, MIDDLE)

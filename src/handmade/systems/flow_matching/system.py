@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from handmade.core import Turn
 from handmade.data.specs import ImageBatch, ImageSpec
 from handmade.errors import UserError
-from handmade.from_noise import FromNoise
+from handmade.from_noise import MIDDLE, FromNoise
 from handmade.networks.muon import MuonAdamW, matrices_of
 from handmade.objectives.denoising import beyond, middle_times, noisy, squared_error, straight, target
 from handmade.samplers.walks import Walker
@@ -69,4 +69,5 @@ class FlowMatching(FromNoise):
     def walker(self) -> Walker:
         """The network, ready to be asked for pictures; on the straight way `ddim` is Euler's method."""
         shape = (self.data.channels, self.data.size, self.data.size)
-        return Walker(self.flow, straight, "flow", shape, next(self.parameters()).device, self.config.margin)
+        device, margin = next(self.parameters()).device, self.config.margin
+        return Walker(self.flow, straight, "flow", shape, device, margin, MIDDLE)
