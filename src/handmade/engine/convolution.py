@@ -8,6 +8,7 @@ bf16, one core). The values are the same; whether it pays is measured by calibra
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -40,14 +41,25 @@ def _fits(module: nn.Module) -> bool:
     return plain and square and min(module.in_channels, module.out_channels) >= min(NARROWEST.values())
 
 
-def _forward(module: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    weight, device = module.weight, x.device.type
+def as_autocast_would(
+    module: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, convolve: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Convolve in the type that autocast asks for, where it is on, and add the layer's bias: `convolve` has neither."""
+    device = x.device.type
     if torch.is_autocast_enabled(device):
-        x, weight = x.to(torch.get_autocast_dtype(device)), weight.to(torch.get_autocast_dtype(device))
-    transposed = isinstance(module, nn.ConvTranspose2d)
+        x = x.to(torch.get_autocast_dtype(device))
     with torch.autocast(device, enabled=False):
-        out: Tensor = _Strided.apply(x, weight, module.stride, module.padding, transposed)  # type: ignore[assignment]
+        out = convolve(x)
     return out if module.bias is None else out + module.bias.to(out.dtype).view(1, -1, 1, 1)
+
+
+def _forward(module: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
+    transposed = isinstance(module, nn.ConvTranspose2d)
+
+    def convolve(x: Tensor) -> Tensor:
+        return _Strided.apply(x, module.weight.to(x.dtype), module.stride, module.padding, transposed)  # type: ignore
+
+    return as_autocast_would(module, x, convolve)
 
 
 class _Strided(torch.autograd.Function):

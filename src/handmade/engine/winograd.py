@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from handmade.engine.convolution import as_autocast_would
+
 NARROWEST = 128  # channels on both sides from which sums cost less than the products that they save, by measurement
 TILES = 2048  # of one matrix product, about: what they become should stay in the cache
 TAPS = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]])  # G
@@ -58,13 +60,11 @@ def _fits(module: nn.Module) -> bool:
 def _forward(module: nn.Conv2d, x: Tensor) -> Tensor:
     if not torch.is_grad_enabled():  # samples and scores do not depend on how a run was trained
         return nn.Conv2d.forward(module, x)
-    device, padding = x.device.type, int(module.padding[0])
-    if torch.is_autocast_enabled(device):
-        x = x.to(torch.get_autocast_dtype(device))
-    with torch.autocast(device, enabled=False):
-        kernels = _kernels_of(module, x.dtype)
-        out: Tensor = _Convolution.apply(x, module.weight, kernels, padding)  # type: ignore[assignment]
-    return out if module.bias is None else out + module.bias.to(out.dtype).view(1, -1, 1, 1)
+
+    def convolve(x: Tensor) -> Tensor:
+        return _Convolution.apply(x, module.weight, _kernels_of(module, x.dtype), int(module.padding[0]))  # type: ignore
+
+    return as_autocast_would(module, x, convolve)
 
 
 def _kernels_of(module: nn.Conv2d, dtype: torch.dtype) -> Tensor:
