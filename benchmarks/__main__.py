@@ -1,7 +1,7 @@
 """`python -m benchmarks [NAME ...]`: run benchmarks one after the other and write benchmarks/results/NAME.json.
 
 quick ones (about 30 minutes together): start_up step_time overhead busy demo words_step words_generation pictures_speed
-    music_sound studio_load
+    music_sound studio_load pages
 slow ones (hours): bf16_quality time_to_quality zoo_quality words_time_to_loss handles_conditional handles_cyclegan handles_vae
     pictures_quality pictures_video music_models
 """
@@ -14,7 +14,7 @@ import importlib
 from benchmarks.record import write_readme
 
 QUICK = ("start_up", "step_time", "overhead", "busy", "demo", "words_step", "words_generation",
-         "pictures_speed", "music_sound", "studio_load")  # fmt: skip
+         "pictures_speed", "music_sound", "studio_load", "pages")  # fmt: skip
 SLOW = ("bf16_quality", "time_to_quality", "zoo_quality", "words_time_to_loss", "handles_conditional", "handles_cyclegan",
         "handles_vae", "pictures_quality", "pictures_video", "music_models")  # fmt: skip
 

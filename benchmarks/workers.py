@@ -19,8 +19,9 @@ from typing import Any
 class Contestant:
     """A running worker."""
 
-    def __init__(self, kind: str, **options: Any):
+    def __init__(self, kind: str, env: dict[str, str] | None = None, **options: Any):
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_", "MALLOC_", "GLIBC_"))}
+        clean |= env or {}
         command = [sys.executable, "-m", "benchmarks.workers", kind, json.dumps(options)]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=clean)
