@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import avg_pool2d
 
 from handmade import api
 from handmade.artifacts import Images
+from handmade.artifacts.provenance import read_origin
+from handmade.cli.main import main
 from handmade.data.source import open_data
 from handmade.engine import checkpoint
 from handmade.engine.run import Run
@@ -158,3 +162,17 @@ def test_an_ask_of_a_shipped_run_names_the_run_and_not_this_machine(tmp_path: Pa
     artifact = api.load("zoo:shapes_gan/exponential").generate(n=8)
     assert artifact.origin["run"] == "zoo:shapes_gan/exponential"
     assert str(ZOO) not in "".join(path.read_text("utf-8") for path in artifact.save(tmp_path) if path.suffix == ".svg")
+
+
+def test_a_shipped_run_draws_nearly_the_same_in_bf16_and_says_so(tmp_path, capsys):
+    words = ["ask", "zoo:dcgan/faces", "generate", "--n", "4", "--out"]
+    assert main([*words, str(tmp_path / "plain")]) == 0
+    assert main([*words, str(tmp_path / "fast"), "--precision", "bf16"]) == 0
+    plain, fast = (np.asarray(Image.open(tmp_path / which / "sheet.png"), dtype=int) for which in ("plain", "fast"))
+    assert 0 < np.abs(plain - fast).mean() < 2  # of 255
+    assert read_origin(tmp_path / "fast" / "000003.png")["precision"] == "bf16"
+    assert main(["recreate", str(tmp_path / "fast" / "000003.png"), "--out", str(tmp_path / "again")]) == 0
+    capsys.readouterr()
+    system = api.load("zoo:text_to_image/faces", precision="bf16")
+    for part in (system, *system.borrowed.values()):  # whoever it borrows computes so, too
+        assert all(hasattr(child.forward, "__wrapped__") for child in part.children())

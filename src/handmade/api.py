@@ -24,7 +24,7 @@ from handmade.data.loader import Loader
 from handmade.data.source import Dataset, open_data
 from handmade.data.specs import Spec, spec_from_json, spec_to_json
 from handmade.engine import checkpoint, state
-from handmade.engine.devices import World, choose_device, describe_machine, open_world, place, threads_kept
+from handmade.engine.devices import World, choose_device, compute_in, describe_machine, open_world, place, threads_kept
 from handmade.engine.ema import check_names
 from handmade.engine.memory import check_fits, keep_freed
 from handmade.engine.observers import Observer
@@ -293,10 +293,11 @@ def judge_of(recipe: Recipe, device: torch.device) -> Judge | None:
     return None if recipe.judge is None else Eyes(load(recipe.judge).to(device), device)
 
 
-def load(run: str | Path | Run, at: str | None = None, device: str = "cpu") -> System:
+def load(run: str | Path | Run, at: str | None = None, device: str = "cpu", precision: str = "float32") -> System:
     """The system of a run, with averaged weights where it has them, ready to be asked.
 
     at: "latest", "best" or a step; by default the best of a run that stops by itself, else the latest
+    precision: "float32", or "bf16": networks of convolutions are up to twice as fast, where the processor has it
     """
     keep_freed()
     name, run = str(run.folder if isinstance(run, Run) else run), find_run(run)
@@ -317,11 +318,14 @@ def load(run: str | Path | Run, at: str | None = None, device: str = "cpu") -> S
         "version": __version__,
         "torch": torch.__version__,
         "device": device,
+        "precision": precision,
         "threads": torch.get_num_threads(),
     }
     system.step = int(path.name)
     system.trained_on = lambda: open_data(recipe.data, "train", like=system.data)[0]
-    return system.to(where_to).eval()
+    system.to(where_to).eval()
+    compute_in(precision, system, where_to)
+    return system
 
 
 def _filled(recipe: Recipe, spec: Spec, path: Path, absent: set[str], device: torch.device) -> System:

@@ -155,6 +155,14 @@ def prepare(system: System, world: World, precision: str, channels_last: bool) -
             child.forward = _in_bf16(child.forward, world.device.type)  # type: ignore[method-assign]
 
 
+def compute_in(precision: str, system: System, device: torch.device) -> None:
+    """Let a system that will be asked, and those that it borrows, compute in bf16; in float32 it does anyway."""
+    if precision == "bf16":
+        prepare(system, World(device=device), precision, channels_last=True)
+        for lent in system.borrowed.values():
+            compute_in(precision, lent, device)
+
+
 def _in_bf16(forward: Callable[..., Any], device: str) -> Callable[..., Any]:
     @functools.wraps(forward)
     def cast(*args: Any, **kwargs: Any) -> Any:
