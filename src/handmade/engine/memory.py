@@ -57,8 +57,8 @@ def _left_of_limit() -> int | None:
 def keep_freed(pieces: int = 1 << 28, together: int = 1 << 30) -> None:
     """Let the C library keep what is freed, up to so many bytes, for the tensors of the next step.
 
-    It would return large pieces to the system, and every page that comes back costs a fault: 1.05 to 1.5 times as fast
-    without, for 0 to 22 % more memory (docs/decisions/0003). Users who have set its environment variables know better.
+    It would return large pieces to the system, and every page that comes back costs a fault: 1.05 to 1.14 times as fast
+    without (`python -m benchmarks pages`), for a little more memory. Users who have set its environment variables know better.
     """
     if sys.platform == "linux" and not any(name.startswith("MALLOC_") for name in os.environ):
         with contextlib.suppress(OSError, AttributeError):
