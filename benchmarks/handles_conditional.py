@@ -35,7 +35,7 @@ def agreement(system: Any, judge: Judge, name: str) -> list[dict[str, Any]]:
 
 def minutes(name: str) -> float:
     """How long a shipped run was trained."""
-    return list(api.find_run(name).events("end"))[-1]["seconds"] / 60  # the last, of a run that was stopped and went on
+    return api.find_run(name).trained_for() / 60
 
 
 @torch.no_grad()

@@ -34,16 +34,9 @@ DCGAN, LARGE, CLIP = "zoo:dcgan/faces", "zoo:super_resolution/faces", "zoo:clip/
 EMOJI_STEPS = 800
 MANY, SOME, SLOW = 2048, 1000, 500  # pictures: many, some, and those that take 250 looks each
 SETS = 4  # of clothes, real and drawn
-LOUDNESS = (
-    (1.0, 20),
-    (1.5, 20),
-    (2.0, 20),
-    (2.5, 20),
-    (2.0, 14),
-    (2.0, 30),
-    (1.5, 40),
-    (2.0, 40),
-)  # guidance and steps
+LOUDNESS = (  # guidance and steps
+    (1.0, 20), (1.5, 20), (2.0, 20), (2.5, 20), (2.0, 14), (2.0, 30), (1.5, 40), (2.0, 40),
+)  # fmt: skip
 NEAR, STRIDES = 2.0, 40  # the best of them: guidance with which clothes vary as real ones do, and steps
 STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 AGREE = {"hair": 0.99, "glasses": 0.99, "skin": 0.99, "background": 0.99, "cut": 0.97, "eyes": 0.97, "expression": 0.90}
@@ -76,7 +69,7 @@ def loudness() -> Part:
     rows = []
     for strength, steps in LOUDNESS:
         value = frechet(judge(system.walker.draw(told, 1000, strength, steps, "dpm++")), seen)
-        rows.append({"part": "loudness", "guidance": strength, "steps": steps, "frechet": round(value, 4)})
+        rows.append({"guidance": strength, "steps": steps, "frechet": round(value, 4)})
     return rows, {}
 
 

@@ -48,14 +48,13 @@ def ship(run: Run, items: int) -> Path:
     for event in thinned(list(run.events("step", "score", "end"))):
         target.log(event)
     scores = {name: score._asdict() for name, score in api.evaluate(f"zoo:{recipe.name}", items).items()}
-    end = next(reversed([*run.events("end")]), {"seconds": 0.0})  # the last, of a run that was stopped and went on
-    target.log({"kind": "score", "step": int(path.name), "seconds": end["seconds"], "scores": scores})
+    target.log({"kind": "score", "step": int(path.name), "seconds": run.trained_for(), "scores": scores})
     target.write("README.md", model_card(recipe, target.folder))
     size = sum(file.stat().st_size for file in target.folder.rglob("*") if file.is_file())
     largest = LARGEST.get(recipe.room.system["makes"], OTHERWISE)
     if size > largest:
         raise SystemExit(f"{target.folder} is {size / 2**20:.1f} MB; at most {largest / 2**20:.0f} ship")
-    expect(recipe, end["seconds"] / 60, scores)
+    expect(recipe, run.trained_for() / 60, scores)
     results(recipe.room)
     print(f"{recipe.name}: {size / 2**20:.2f} MB, {json.dumps({n: round(s['value'], 4) for n, s in scores.items()})}")
     return target.folder

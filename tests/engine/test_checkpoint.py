@@ -158,3 +158,13 @@ def test_every_random_generator_goes_on_where_it_was():
     state.set_random_state(state.unpack(packed, tensors))
     second = (torch.rand(3), np.random.rand(3).tolist(), random.random(), np.random.randn(), torch.randn(1))
     assert torch.equal(first[0], second[0]) and first[1:4] == second[1:4] and torch.equal(first[4], second[4])
+
+
+def test_a_run_was_trained_for_all_its_parts(tmp_path):
+    run = Run.create(tmp_path / "run", "", {}, {}, "")
+    assert run.trained_for() == 0
+    ends = [
+        json.dumps({"kind": "end", "step": 1, "seconds": seconds}) for seconds in (3.0, 8.5)
+    ]  # stopped, and gone on with
+    (run.folder / "events.jsonl").write_text("\n".join(ends) + "\n")
+    assert run.trained_for() == 8.5

@@ -116,6 +116,10 @@ class Run:
                     if not kinds or event["kind"] in kinds:
                         yield event
 
+    def trained_for(self) -> float:
+        """Seconds of training at the run's last end, of all its parts if it was stopped and went on; 0 before the first."""
+        return ([0.0] + [event["seconds"] for event in self.events("end")])[-1]
+
     def forget_events_after(self, step: int) -> None:
         """Drop events of steps that a killed process took after its last checkpoint: they will be taken again."""
         kept = [event for event in self.events() if event.get("step", 0) <= step]
