@@ -22,8 +22,8 @@ from handmade.engine.run import Run
 from handmade.recipe import Recipe, read_recipe
 from handmade.registry import ZOO, Room, zoo
 
-LARGEST = {"text": 10 * 2**20}  # bytes of a shipped run, by what its room makes; words need more than pictures
-OTHERWISE = 4 * 2**20
+LARGEST = {"text": 10 * 10**6}  # bytes of a shipped run, by what its room makes; words need more than pictures
+OTHERWISE = 4 * 10**6
 
 
 def ship(run: Run, items: int) -> Path:
@@ -53,10 +53,10 @@ def ship(run: Run, items: int) -> Path:
     size = sum(file.stat().st_size for file in target.folder.rglob("*") if file.is_file())
     largest = LARGEST.get(recipe.room.system["makes"], OTHERWISE)
     if size > largest:
-        raise SystemExit(f"{target.folder} is {size / 2**20:.1f} MB; at most {largest / 2**20:.0f} ship")
+        raise SystemExit(f"{target.folder} is {size / 1e6:.1f} MB; at most {largest / 1e6:.0f} ship")
     expect(recipe, run.trained_for() / 60, scores)
     results(recipe.room)
-    print(f"{recipe.name}: {size / 2**20:.2f} MB, {json.dumps({n: round(s['value'], 4) for n, s in scores.items()})}")
+    print(f"{recipe.name}: {size / 1e6:.2f} MB, {json.dumps({n: round(s['value'], 4) for n, s in scores.items()})}")
     return target.folder
 
 

@@ -1,8 +1,14 @@
-"""The shipped runs on held-out data: what each recipe reaches, beside its goal."""
+"""The shipped runs on held-out data: what each recipe reaches, beside its goal.
+
+`python -m benchmarks zoo_quality`, or some runs: `python -m benchmarks.zoo_quality translator/en-fr`.
+"""
 
 from __future__ import annotations
 
-from benchmarks.record import figure, record
+import sys
+from functools import partial
+
+from benchmarks.record import Part, figure, record_parts
 from handmade import api
 from handmade.registry import zoo
 
@@ -15,20 +21,21 @@ GOALS = {  # recipe -> score -> (goal in words, the least or the most it may be)
 }
 
 
-def main() -> None:
-    """Evaluate every shipped run on 2,000 held-out items."""
-    rows, figures = [], {}
-    for name in zoo():
-        scores = api.evaluate(f"zoo:{name}", 2000)
-        rows.append({"recipe": name, "scores": {key: score._asdict() for key, score in scores.items()}})
-        for key, (word, bound) in GOALS.get(name, {}).items():
-            value = scores[key].value
-            holds = value >= bound if word == "at least" else value <= bound
-            figures[f"{name} {key}"] = figure(
-                value, f"{word} {bound:g}", holds, f"`{name}`, {key}: {scores[key].about}"
-            )
-    record("zoo_quality", rows, **figures)
+def shipped(name: str) -> Part:
+    """Evaluate a shipped run on 2,000 held-out items."""
+    scores = api.evaluate(f"zoo:{name}", 2000)
+    figures = {}
+    for key, (word, bound) in GOALS.get(name, {}).items():
+        value = scores[key].value
+        holds = value >= bound if word == "at least" else value <= bound
+        figures[f"{name} {key}"] = figure(value, f"{word} {bound:g}", holds, f"`{name}`, {key}: {scores[key].about}")
+    return [{"recipe": name, "scores": {key: score._asdict() for key, score in scores.items()}}], figures
+
+
+def main(names: list[str] | None = None) -> None:
+    """Evaluate the runs that are named, or all."""
+    record_parts("zoo_quality", {name: partial(shipped, name) for name in zoo()}, names)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
