@@ -184,6 +184,14 @@ def test_styles_and_where_choose(here: None):
             emoji(**options)
 
 
+def test_captions_of_some_emoji_only(here: None):
+    chosen, _ = open_data({"source": "captions", "of": "emoji", "size": 16, "where": "style=noto, tone=none"})
+    assert len(chosen.captions) > 0 and all(text.endswith("noto style") for text in chosen.captions)  # type: ignore
+    assert not any("skin tone" in text for text in chosen.captions)  # type: ignore
+    with pytest.raises(UserError, match="where=tone=none chooses among emoji, and these are faces"):
+        open_data({"source": "captions", "size": 16, "where": "tone=none"})
+
+
 def test_they_are_drawn_once(here: None, own_cache: Path):
     said: list[str] = []
     open_data({"source": "emoji", "size": 16}, "train", lambda done, total, what: said.append(what))

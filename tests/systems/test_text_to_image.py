@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -54,6 +56,24 @@ def test_the_loss_is_the_mean_square_of_the_way_that_an_untrained_painter_leaves
     e = dice.normal(5, 3, 8, 8)
     assert turn.player == "painter"
     assert torch.allclose(turn.loss, (e - given.pixels).square().mean())
+
+
+def test_errors_of_slopes_weigh_as_much_as_the_recipe_says_and_white_lies_further_out():
+    given = batch()
+    given.pixels[:, :, :4] = 1.0
+    losses = {}
+    for weight in (0.0, 2.0):
+        system = room(dataclasses.replace(SMALL, edges=weight, margin=0.2))
+        system.dice = Dice(3)
+        (turn,) = system.objective(given)
+        losses[weight] = turn.loss.item()
+    dice = Dice(3)
+    dice.normal(5)
+    way = dice.normal(5, 3, 8, 8) - torch.where(given.pixels == 1, 1.2, given.pixels)  # all of it is error at first
+    assert losses[0.0] == pytest.approx(float(way.square().mean()), rel=1e-5)
+    slopes = way.diff(dim=2).square().mean() + way.diff(dim=3).square().mean()
+    assert losses[2.0] - losses[0.0] == pytest.approx(2 * float(slopes), rel=1e-4)
+    assert room(dataclasses.replace(SMALL, margin=0.2)).walker.margin == 0.2
 
 
 def test_some_captions_are_hidden_and_of_some_a_stretch_is_told_from_its_start():

@@ -35,6 +35,7 @@ def captions(
     styles: str = "all",
     channels: Literal[1, 3] = 3,
     flip: bool = False,
+    where: str = "",
     vocabulary: Annotated[int, Range(1, 50_000)] = 4000,
 ) -> tuple[Dataset, CaptionSpec]:
     """Open pictures with a sentence about each.
@@ -47,10 +48,13 @@ def captions(
     styles: which emoji of noto, twemoji and fluent-emoji-flat, with commas between; all by default
     channels: 3 for colour, 1 for grey
     flip: mirror half of the training pictures, at random
+    where: keep only some of the emoji, such as tone=none or category=food|animals
     vocabulary: the most frequent words of the captions, so many at the most
     """
+    if where and of != "emoji":
+        raise UserError(f"where={where} chooses among emoji, and these are {of}: leave it out")
     if of == "emoji":
-        pictures, words = _emoji(wanted, size, styles, channels, flip)
+        pictures, words = _emoji(wanted, size, styles, channels, flip, where)
     else:
         pictures, words = _faces(wanted, size, n, held_out, seed, channels, flip)
     dataset = captioned(pictures, *words_in(words, vocabulary))
@@ -79,14 +83,14 @@ def _faces(wanted: Wanted, size: int, n: int, held_out: int, seed: int, channels
     return opened.take(torch.tensor(rows[:held_out] if keep_apart else rows)), words
 
 
-def _emoji(wanted: Wanted, size: int, styles: str, channels: Literal[1, 3],
-           flip: bool) -> tuple[Pictures, list[str]]:  # fmt: skip
+def _emoji(wanted: Wanted, size: int, styles: str, channels: Literal[1, 3], flip: bool,
+           where: str) -> tuple[Pictures, list[str]]:  # fmt: skip
     """The emoji of one split, and the captions of all training emoji."""
-    opened = cast("Pictures", pictograms.emoji(wanted, size, styles, channels=channels, flip=flip)[0])
+    opened = cast("Pictures", pictograms.emoji(wanted, size, styles, channels=channels, flip=flip, where=where)[0])
     pictures = replace(opened, words=_styled(opened))
     if wanted.split == "train":
         return pictures, list(pictures.words)
-    training, _ = pictograms.emoji(wanted._replace(split="train"), size, styles, channels=channels)
+    training, _ = pictograms.emoji(wanted._replace(split="train"), size, styles, channels=channels, where=where)
     return pictures, _styled(training)  # type: ignore[arg-type]
 
 

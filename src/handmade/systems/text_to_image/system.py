@@ -2,7 +2,7 @@
 
 A reader turns the words of a sentence w into vectors, and a painter walks from noise to a picture that fits them. At time t in
 0..1 a picture x has become x_t = (1 - t) x + t e, e ~ N(0, 1). Objective, over captioned pictures, times and noise:
-    reader, painter minimise  E[|painter(x_t, t, reader(w)) - (e - x)|^2]
+    reader, painter minimise  E[|d|^2 + edges |slope d|^2],   d = painter(x_t, t, reader(w)) - (e - x)
 Some captions are hidden at random, and of some only a part is told: the first lets a prompt be said louder than it was learnt
 (classifier-free guidance, arXiv 2207.12598), the second lets a prompt be shorter than any caption. Differing from the paper:
 the way is straight (flow matching, arXiv 2210.02747), reader and painter learn together from nothing, and pictures are folded.
@@ -28,7 +28,7 @@ from handmade.metrics.drawn import score_drawn
 from handmade.metrics.judged import agreement
 from handmade.networks.muon import MuonAdamW, matrices_of
 from handmade.networks.text_encoder import TextEncoder
-from handmade.objectives.denoising import middle_times, noisy, squared_error, straight, target
+from handmade.objectives.denoising import beyond, middle_times, noisy, slope_error, straight, target
 from handmade.samplers.diffusion import end
 from handmade.samplers.walks import Walker, held_out_error
 from handmade.systems.text_to_image.network import Painter
@@ -56,6 +56,8 @@ class Config:
     hidden: float = 0.1  # share of captions that are not told at all
     partly: float = 0.2  # share of captions of which only a stretch of words is told
     shift: float = 0.0  # of the times: above 0 towards noise, below towards pictures
+    edges: float = 0.0  # what an error of the slope weighs beside that of a pixel
+    margin: float = 0.0  # how far beyond their values black and white lie: small errors then leave them black and white
     optimizer: Literal["muon", "adamw"] = "muon"  # muon moves the painter's matrices by Muon, the rest by AdamW
     lr: float = 0.02  # of the optimizer
     rest_lr: float = 1e-3  # of what is no matrix, with muon
@@ -86,11 +88,13 @@ class TextToImage(System):
 
     def objective(self, batch: CaptionBatch) -> Iterator[Turn]:
         """Put every picture somewhere on its way to noise, and say from its caption which way that is."""
-        x, n = batch.pixels, len(batch.pixels)  # (B, C, H, H)
+        x, n, edges = beyond(batch.pixels, self.config.margin), len(batch.pixels), self.config.edges  # (B, C, H, H)
         t = middle_times(self.dice.normal(n), self.config.shift)  # (B,)
         at, e = straight(t), self.dice.normal(n, *x.shape[1:])
         guess = self.paint(noisy(x, e, at), t, self.partly(batch.tokens))
-        yield Turn("painter", squared_error(guess, target(x, e, at, "flow")))
+        d = guess.float() - target(x, e, at, "flow")
+        loss = d.square().mean()
+        yield Turn("painter", loss + edges * slope_error(d) if edges else loss)
 
     def paint(self, x_t: Tensor, t: Tensor, told: Tensor) -> Tensor:
         """(B, C, H, H), times (B,) and the ids of words (B, T) -> the direction of the way, (B, C, H, H)."""
@@ -122,7 +126,7 @@ class TextToImage(System):
     def walker(self) -> Walker:
         """The painter, ready to be asked for pictures; what it is told are the ids of words."""
         shape = (self.data.channels, self.data.size, self.data.size)
-        return Walker(self.paint, straight, "flow", shape, next(self.parameters()).device)
+        return Walker(self.paint, straight, "flow", shape, next(self.parameters()).device, self.config.margin)
 
     def evaluate(self, held_out: CaptionBatch, judge: Judge | None = None) -> Mapping[str, Score]:
         """Draw a picture for each held-out caption, and compare; see whether what was asked for is in it."""
