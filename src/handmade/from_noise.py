@@ -29,7 +29,7 @@ Count = Annotated[int, Range(1, 10_000)]
 Steps = Annotated[int, Range(1, 1000)]
 Guidance = Annotated[float, Range(0, 20)]
 LOUD = 2.0  # guidance unless another is asked for
-MIDDLE = (0.2, 0.8)  # times between which it exaggerates
+MIDDLE = (0.3, 0.8)  # times between which it exaggerates
 
 
 class FromNoise(System):
