@@ -1,14 +1,15 @@
 """What can be asked of every system that walks from noise to pictures: a room brings the network, these are its asks.
 
 A room that inherits from `FromNoise` says with `walker` how its network takes noise out. What the network hears are labels: 0
-where nothing is said, v + 1 for value v.
+where nothing is said, v + 1 for value v. The labels of the latest training pictures are remembered, so that those that nobody
+names come as often as in training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from handmade.errors import UserError
 from handmade.metrics.copies import nearest_known
 from handmade.metrics.drawn import score_drawn
 from handmade.objectives.denoising import beyond, noisy
+from handmade.samplers.chance import left_to_chance, newest, untrained
 from handmade.samplers.diffusion import SAMPLERS, Believe, end
 from handmade.samplers.walks import Walker, held_out_error
 
@@ -28,7 +30,7 @@ Sampler = Literal["dpm++", "ddim", "heun", "ddpm"]
 Count = Annotated[int, Range(1, 10_000)]
 Steps = Annotated[int, Range(1, 1000)]
 Guidance = Annotated[float, Range(0, 20)]
-LOUD = 2.0  # guidance unless another is asked for
+LOUD, STEPS = 2.0, 20  # guidance and stops unless others are asked for
 MIDDLE = (0.3, 0.8)  # times between which it exaggerates
 
 
@@ -37,6 +39,11 @@ class FromNoise(System):
 
     data: ImageSpec
 
+    def __init__(self, config: Any, data: ImageSpec):
+        super().__init__(config, data)
+        self.register_buffer("remembered", untrained([len(values) for values in data.labels.values()]))  # (R, A)
+        self.remembered: Tensor
+
     @property
     def walker(self) -> Walker:
         """The network, ready to be asked for pictures."""
@@ -44,7 +51,7 @@ class FromNoise(System):
 
     def evaluate(self, held_out: ImageBatch, judge: Judge | None = None) -> Mapping[str, Score]:
         """Draw as many pictures as were held out, with their labels, and compare; then the error on held-out pictures."""
-        drawn = self.walker.draw(held_out.labels + 1, seed=0, guidance=1.0, steps=12, sampler="dpm++")
+        drawn = self.walker.draw(held_out.labels + 1, seed=0, guidance=LOUD, steps=STEPS, sampler="dpm++")
         error = held_out_error(self.walker, held_out.pixels, held_out.labels + 1)
         return {**score_drawn(held_out.pixels, drawn, judge), "error": error}
 
@@ -52,24 +59,33 @@ class FromNoise(System):
         """A label text -> what the network hears for each of n pictures, (n, A)."""
         return self.data.said(label, n).to(next(self.parameters()).device)
 
+    def chosen(self, label: str, n: int, seed: int) -> Tensor:
+        """A label text -> what the network hears for n pictures of a seed, (n, A): what is not named, as in training."""
+        named = {column: int(value) - 1 for column, value in enumerate(self.told(label, 1)[0]) if value}
+        return 1 + left_to_chance(self.remembered, named, n, seed).to(self.remembered.device)
+
     def partly(self, labels: Tensor, hidden: float) -> Tensor:
-        """(B, A) codes -> what is told while training: `hidden` of the pictures say nothing, the others each label less it."""
+        """(B, A) codes -> what is told while training: `hidden` of the pictures say nothing, the others each label less it.
+
+        The codes are remembered.
+        """
+        self.remembered.copy_(newest(self.remembered, labels))
         drawn = self.dice.uniform(len(labels), 1 + labels.shape[1])  # (B, 1 + A)
         return torch.where((drawn[:, :1] < hidden) | (drawn[:, 1:] < hidden), 0, labels + 1)
 
     @ask
-    def generate(self, n: Count = 64, seed: int = 0, label: str = "", guidance: Guidance = LOUD, steps: Steps = 20,
+    def generate(self, n: Count = 64, seed: int = 0, label: str = "", guidance: Guidance = LOUD, steps: Steps = STEPS,
                  sampler: Sampler = "dpm++") -> Images:  # fmt: skip
         """Draw new pictures out of noise; the same seed always gives the same ones.
 
         n: how many pictures
         seed: which pictures; a larger n continues the same series
-        label: what should be in them, such as glasses=yes,hair=black; what is not said is left to chance
+        label: what should be in them, such as glasses=yes,hair=black; what is not named comes as often as in training
         guidance: how loud the label is: 1 as it was learnt, more exaggerates it (half way through the noise), 0 forgets it
         steps: stops on the way from noise to picture
         sampler: the way from stop to stop
         """
-        return Images(self.walker.draw(self.told(label, n), seed, guidance, steps, sampler))
+        return Images(self.walker.draw(self.chosen(label, n, seed), seed, guidance, steps, sampler))
 
     @ask
     def film(self, seed: int = 0, label: str = "", stops: Annotated[int, Range(2, 60)] = 12, guidance: Guidance = LOUD,
@@ -83,10 +99,10 @@ class FromNoise(System):
         steps: steps of the whole way
         sampler: the way from stop to stop
         """
-        return Reel(self.walker.film(self.told(label, 1), seed, guidance, steps, sampler, stops), columns=stops)
+        return Reel(self.walker.film(self.chosen(label, 1, seed), seed, guidance, steps, sampler, stops), columns=stops)
 
     @ask
-    def compare(self, seed: int = 0, label: str = "", steps: Steps = 20) -> Images:
+    def compare(self, seed: int = 0, label: str = "", steps: Steps = STEPS) -> Images:
         """Put samplers and strengths of guidance side by side, all from one noise: a row for each sampler.
 
         seed: which picture
@@ -94,11 +110,11 @@ class FromNoise(System):
         steps: looks at the network that each may take
         """
         strengths = (0.0, 1.0, 2.0, 4.0, 8.0)
-        pictures, titles = [], []
+        told, pictures, titles = self.chosen(label, 1, seed), [], []
         for sampler in SAMPLERS:
             looks = max(1, steps // 2) if sampler == "heun" else steps  # it looks twice a stride
             for strength in strengths:
-                pictures.append(self.walker.draw(self.told(label, 1), seed, strength, looks, sampler))
+                pictures.append(self.walker.draw(told, seed, strength, looks, sampler))
                 titles.append(f"{sampler} x{strength:g}")
         return Images(torch.cat(pictures), columns=len(strengths), titles=tuple(titles))
 
@@ -125,7 +141,7 @@ class FromNoise(System):
 
     @ask
     def vary(self, image: Path = Path("picture.png"), strength: Annotated[float, Range(0.05, 1)] = 0.6, n: Count = 7,
-             seed: int = 0, label: str = "", guidance: Guidance = LOUD, steps: Steps = 20) -> Images:  # fmt: skip
+             seed: int = 0, label: str = "", guidance: Guidance = LOUD, steps: Steps = STEPS) -> Images:  # fmt: skip
         """Noise a picture and find back another way: the first is yours, the others resemble it.
 
         image: the picture
@@ -144,7 +160,7 @@ class FromNoise(System):
 
     @ask
     def nearest(self, n: Annotated[int, Range(1, 64)] = 8, seed: int = 0, label: str = "", guidance: Guidance = LOUD,
-                steps: Steps = 20) -> Images:  # fmt: skip
+                steps: Steps = STEPS) -> Images:  # fmt: skip
         """Put the nearest training picture under each new one: is anything copied?
 
         n: how many pictures
@@ -155,7 +171,8 @@ class FromNoise(System):
         """
         if self.trained_on is None:
             raise UserError("what was copied needs the training pictures, which this run does not know")
-        drawn, known = self.walker.draw(self.told(label, n), seed, guidance, steps, "dpm++"), self.trained_on().pixels
+        drawn = self.walker.draw(self.chosen(label, n, seed), seed, guidance, steps, "dpm++")
+        known = self.trained_on().pixels
         found = nearest_known(drawn.cpu(), known)
         pictures = torch.cat([drawn.cpu(), self.data.encode(known[found.index])])
         apart = tuple(f"{distance:.3f} away" for distance in found.distance)

@@ -80,14 +80,26 @@ def test_a_picture_of_a_seed_is_the_same_alone_and_in_a_crowd():
 
 def test_labels_and_guidance_reach_the_picture():
     system = awake(room())
-    plain, blond, loud = (
-        system.generate(n=2, steps=4, label=label, guidance=guidance).pixels
-        for label, guidance in (("", 1.0), ("hair=blond", 1.0), ("hair=blond", 5.0))
+    plain = system.walker.draw(torch.zeros(2, 2, dtype=torch.int64), 0, 1.0, 4, "dpm++")  # nothing said
+    blond, loud, forgotten = (
+        system.generate(n=2, steps=4, label="hair=blond", guidance=guidance).pixels for guidance in (1.0, 5.0, 0.0)
     )
-    forgotten = system.generate(n=2, steps=4, label="hair=blond", guidance=0.0).pixels
     assert not torch.allclose(plain, blond, atol=1e-3)
     assert (loud - plain).abs().mean() > (blond - plain).abs().mean()
     assert torch.allclose(forgotten, plain, atol=1e-4)
+
+
+def test_labels_that_nobody_names_come_as_in_training(monkeypatch):
+    system, heard = awake(room()), []
+    given = ImageBatch(torch.zeros(1500, 1, 8, 8), torch.tensor([[1, 2]]).expand(1500, 2))
+    list(system.objective(given))
+    monkeypatch.setattr(Walker, "draw", lambda self, told, *rest: heard.append(told) or torch.zeros(len(told), 1, 8, 8))
+    for label, wanted in (("", [2, 3]), ("hair=black", [2, 1]), ("glasses=no", [1, 3])):
+        system.generate(n=3, label=label)
+        assert heard[-1].tolist() == [wanted] * 3
+    again = room()
+    again.load_state_dict(system.state_dict())
+    assert again.chosen("", 5, seed=1).eq(torch.tensor([2, 3])).all(), "a checkpoint remembers"
 
 
 @pytest.mark.parametrize(

@@ -21,18 +21,18 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from handmade.artifacts import Images
-from handmade.core import Judge, Range, Score, System, Turn, ask, seeded
+from handmade.core import Judge, Range, Score, System, Turn, ask
 from handmade.data.specs import ImageBatch, ImageSpec
 from handmade.errors import UserError
 from handmade.metrics.drawn import score_drawn
 from handmade.metrics.judged import agreement, known_to
 from handmade.objectives.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
+from handmade.samplers.chance import left_to_chance, newest, untrained
 from handmade.samplers.latents import latents, seed_numbers, square, walk
 from handmade.systems.conditional_wgan.labels import code_of, example, read_change, surprise, with_labels
 from handmade.systems.conditional_wgan.network import Critic, Generator, initialise, judged
 from handmade.systems.conditional_wgan.scores import monotonic
 
-REMEMBERED = 1024  # rows of training labels, from which unnamed labels are drawn
 FADED, STEPS = 100, 8  # fades that are scored, and their strides
 
 
@@ -69,9 +69,7 @@ class ConditionalWGAN(System):
         shape = (sum(sizes), config.width, data.channels, data.size)
         self.generator = Generator(config.latent, *shape).apply(initialise)
         self.critic = Critic(*shape).apply(initialise)
-        dice = seeded(0)
-        rows = [torch.randint(size, (REMEMBERED,), generator=dice) for size in sizes]
-        self.register_buffer("remembered", torch.stack(rows, 1))  # (R, A) labels of the latest training pictures
+        self.register_buffer("remembered", untrained(sizes))  # (R, A) labels of the latest training pictures
         self.remembered: Tensor
 
     def optimizers(self) -> Mapping[str, Optimizer]:
@@ -89,7 +87,7 @@ class ConditionalWGAN(System):
     def objective(self, batch: tuple[ImageBatch, ...]) -> Iterator[Turn]:
         """The critic moves on each part of the batch, then the generator on all that it drew."""
         labels = [part.labels for part in batch]  # of (B, A)
-        self._remember(labels)
+        self.remembered.copy_(newest(self.remembered, *labels))
         z = torch.cat([self.dice.normal(len(rows), self.config.latent) for rows in labels])
         code = code_of(torch.cat(labels), self.data)
         drawn = self.generator(z, code)  # (5 B, C, H, H), at once: it stands still until its own turn
@@ -111,10 +109,6 @@ class ConditionalWGAN(System):
         penalty = gradient_penalty(judged(self.critic(mixed), code[::every]), mixed)
         loss = -distance + self.config.penalty * penalty + self.config.naming * named
         return Turn("critic", loss, {"distance": distance, "penalty": penalty, "surprise at real": named})
-
-    def _remember(self, rows: list[Tensor]) -> None:
-        """Keep the labels of the latest training pictures."""
-        self.remembered.copy_(torch.cat([*rows, self.remembered])[:REMEMBERED])
 
     def evaluate(self, held_out: ImageBatch, judge: Judge | None = None) -> Mapping[str, Score]:
         """Draw a picture for the labels of each that was held out; KID is the yardstick, then what the judge sees.
@@ -257,11 +251,8 @@ class ConditionalWGAN(System):
 
     def _labels(self, n: int, named: Mapping[str, int], seed: int) -> Tensor:
         """(n, A) labels: what is named, and the rest as in a training picture that shows it, drawn by the seed."""
-        rows, columns = self.remembered.cpu(), [list(self.data.labels).index(name) for name in named]
-        fitting = (rows[:, columns] == torch.tensor(list(named.values()), dtype=torch.int64)).all(1)
-        rows = rows[fitting] if fitting.any() else with_labels(rows, named, self.data)
-        dice = seeded(~seed)  # other numbers than those of the latents
-        return rows[torch.cat([torch.randint(len(rows), (1,), generator=dice) for _ in range(n)])]
+        places = list(self.data.labels)
+        return left_to_chance(self.remembered, {places.index(name): code for name, code in named.items()}, n, seed)
 
     def _first(self, seeds: Iterable[int], named: Mapping[str, int]) -> tuple[Tensor, Tensor]:
         """The first latent of each seed (K, L) and its labels (K, A)."""
