@@ -36,9 +36,13 @@ def test_the_most_frequent_words_get_ids_and_others_are_unknown():
 def test_prompts_are_filled_up_and_what_is_not_understood_is_said():
     spec = CaptionSpec(3, 16, {}, ("green", "hair"), 3)
     assert spec.tokens_of(["green", "", "hair green hair hair"]).tolist() == [[2, 0, 0], [0, 0, 0], [3, 2, 3]]
+    assert spec.tokens_of(["gren hair", "hair a green b hair"]).tolist() == [[3, 0, 0], [3, 2, 3]], (
+        "not even as unknown"
+    )
     assert spec.not_understood("green hair") == spec.not_understood("") == ""
     assert '"gren" (did you mean "green"?)' in spec.not_understood("gren hair")
     assert "first 3 of its 4 words" in spec.not_understood("hair green hair hair")
+    assert "first 3" not in spec.not_understood("hair gren hair hair")
     with pytest.raises(UserError, match='negative="zebra!": no word of it'):
         spec.not_understood("zebra!", "negative")
 

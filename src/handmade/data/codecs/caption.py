@@ -1,6 +1,7 @@
 """The words of captions: one id per word, capitals and marks aside; what training never saw is named, not guessed.
 
-Ids 0 and 1 are no words: 0 fills up a row and says nothing, 1 stands for a word that is not known.
+Ids 0 and 1 are no words: 0 fills up a row and says nothing, 1 stands for a word that is not known. A network is never told the
+latter: where every word of training is known it would meet it in a prompt first, and hear noise.
 
     "A smiling face, with glasses."   ->   a smiling face with glasses
 """
@@ -72,10 +73,11 @@ class Prompted:
         return CaptionWords(self.vocabulary)
 
     def tokens_of(self, prompts: Sequence[str]) -> Tensor:
-        """Prompts -> the ids of their words, (n, longest) int64, filled up with 0; an empty prompt says nothing."""
+        """Prompts -> the ids of the words that are known, (n, longest) int64, filled up with 0; an empty one says nothing."""
         import torch
 
-        rows = [self.words.encode(prompt)[: self.longest] for prompt in prompts]
+        known = ([number for number in self.words.encode(prompt) if number != UNKNOWN] for prompt in prompts)
+        rows = [ids[: self.longest] for ids in known]
         return torch.tensor([row + [NOTHING] * (self.longest - len(row)) for row in rows], dtype=torch.int64)
 
     def not_understood(self, prompt: str, named: str = "prompt") -> str:
@@ -96,6 +98,7 @@ class Prompted:
             near = {word: get_close_matches(word, self.vocabulary, 1, 0.6) for word in unknown}
             told = [f'"{word}" (did you mean "{found[0]}"?)' if found else f'"{word}"' for word, found in near.items()]
             notes.append(f"{named}: not understood, since no caption had it: {', '.join(told)}")
-        if len(said) > self.longest:
-            notes.append(f"{named}: only the first {self.longest} of its {len(said)} words were heard")
+        heard = len([word for word in said if word not in unknown])
+        if heard > self.longest:
+            notes.append(f"{named}: only the first {self.longest} of its {heard} words were heard")
         return "; ".join(notes)

@@ -21,6 +21,7 @@ from torch.optim import AdamW, Optimizer
 
 from handmade.artifacts import Album, Images, Reel
 from handmade.core import Judge, Range, Score, System, Turn, ask
+from handmade.data.codecs.caption import NOTHING, UNKNOWN
 from handmade.data.specs import CaptionBatch, CaptionSpec
 from handmade.errors import UserError
 from handmade.metrics.copies import nearest_known
@@ -108,7 +109,8 @@ class TextToImage(System):
         if (clip := self.borrowed.get("clip")) is None:
             raise UserError('config.direction is set, but no clip is lent: borrow = { clip = "zoo:clip/faces" }')
         known = clip.data.words.encode(" ".join(self.data.vocabulary))
-        ids = torch.tensor([0, 1, *known], device=told.device)[told]  # (B, T)
+        ids = torch.tensor([NOTHING, NOTHING, *known], device=told.device)[told]  # (B, T)
+        ids = ids.masked_fill(ids == UNKNOWN, NOTHING)
         with torch.no_grad():
             return clip.hear(ids[:, : clip.data.longest])
 
