@@ -68,6 +68,15 @@ def test_titles_are_drawn_under_the_tiles():
     assert titled.width == plain.width
 
 
+def test_rows_without_titles_take_no_room_for_them():
+    def height(titles=()):
+        return Images(some(6, size=64), columns=2, titles=titles).picture().height
+
+    last, all_rows = height(("",) * 4 + ("cat", "dog")), height(("cat", "dog") * 3)
+    assert height() == height(("",) * 6) < last < all_rows
+    assert 3 * (last - height()) == all_rows - height()
+
+
 @pytest.mark.parametrize("shape", [(0, 3, 8, 8), (2, 2, 8, 8), (3, 8, 8), (2, 3, 0, 8)])
 def test_shapes_that_are_no_pictures_are_refused(shape):
     with pytest.raises(UserError, match="pictures must be"):

@@ -87,21 +87,26 @@ def in_terminal(pictures: Sequence[Image.Image], width: int, colour: bool | None
 def contact_sheet(
     pictures: Sequence[Image.Image], columns: int | None = None, titles: Sequence[str] = ()
 ) -> Image.Image:
-    """Lay pictures of one size out in rows on one RGB sheet, read like a page; empty places stay matte."""
+    """Lay pictures of one size out in rows on one RGB sheet, read like a page; empty places stay matte.
+
+    titles: one under each picture; a row takes as much room for them as its longest has lines
+    """
     columns = min(columns or nearly_square(len(pictures)), len(pictures))
     rows = math.ceil(len(pictures) / columns)
     width, height = _tile(pictures[0].size, columns, rows)
     gap = max(1, min(width, height) // 32)
     font = ImageFont.load_default(size=11)
-    lines = [_lines(title, width, font) for title in titles]
-    most = max(map(len, lines), default=0)  # lines under the picture that has the longest title
-    line = CAPTION + (most - 1) * LEADING if most else 0
-    sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + line + gap) + gap), MATTE)
+    lines = [_lines(title, width, font) for title in titles] or [[]] * len(pictures)
+    tops = [gap]
+    for first in range(0, len(pictures), columns):
+        most = max(map(len, lines[first : first + columns]))  # lines under the picture that has the longest title
+        tops.append(tops[-1] + height + (CAPTION + (most - 1) * LEADING if most else 0) + gap)
+    sheet = Image.new("RGB", (columns * (width + gap) + gap, tops[-1]), MATTE)
     draw = ImageDraw.Draw(sheet)
     for index, picture in enumerate(pictures):
-        x, y = gap + index % columns * (width + gap), gap + index // columns * (height + line + gap)
+        x, y = gap + index % columns * (width + gap), tops[index // columns]
         sheet.paste(_on_paper(picture).resize((width, height), _filter(picture.width, width)), (x, y))
-        for number, words in enumerate(lines[index] if lines else ()):
+        for number, words in enumerate(lines[index]):
             middle = y + height + CAPTION / 2 + number * LEADING
             draw.text((x + width / 2, middle), words, PAPER, font, anchor="mm")
     return sheet
