@@ -98,9 +98,13 @@ def picture_in(guess: Tensor, x_t: Tensor, at: Levels, predict: Prediction) -> T
     return guess if predict == "picture" else a * x_t - s * guess
 
 
-def squared_error(guess: Tensor, wanted: Tensor) -> Tensor:
-    """E[|guess - wanted|^2] per number, a float32 scalar (Ho et al. 2020, equation 14: the simple loss)."""
-    return (guess.float() - wanted.float()).square().mean()
+def squared_error(guess: Tensor, wanted: Tensor, edges: float = 0.0) -> Tensor:
+    """E[|guess - wanted|^2] per number, a float32 scalar (Ho et al. 2020, equation 14: the simple loss).
+
+    edges: what the error of a slope weighs beside it (`slope_error`)
+    """
+    d = guess.float() - wanted.float()
+    return d.square().mean() + edges * slope_error(d) if edges else d.square().mean()
 
 
 def slope_error(d: Tensor, weight: Tensor | float = 1.0) -> Tensor:

@@ -22,7 +22,7 @@ from handmade.data.specs import ImageBatch, ImageSpec
 from handmade.errors import UserError
 from handmade.from_noise import MIDDLE, FromNoise
 from handmade.networks.muon import MuonAdamW, matrices_of
-from handmade.objectives.denoising import LAWS, Levels, beyond, noisy, slope_error, target
+from handmade.objectives.denoising import LAWS, Levels, beyond, noisy, squared_error, target
 from handmade.samplers.walks import Walker
 from handmade.systems.diffusion.network import Denoiser
 
@@ -74,9 +74,7 @@ class Diffusion(FromNoise):
         t = self.dice.spread(n)  # (B,), an even share of all times: a steadier loss (Kingma et al. 2021, I.1)
         at, e = self.levels(t), self.dice.normal(n, *x.shape[1:])
         guess = self.denoiser(noisy(x, e, at), t, self.partly(batch.labels, self.config.hidden))
-        d = guess.float() - target(x, e, at, self.config.predict)
-        loss, edges = d.square().mean(), self.config.edges
-        yield Turn("denoiser", loss + edges * slope_error(d) if edges else loss)
+        yield Turn("denoiser", squared_error(guess, target(x, e, at, self.config.predict), self.config.edges))
 
     def levels(self, t: Tensor) -> Levels:
         """How much picture and how much noise there is at times t."""

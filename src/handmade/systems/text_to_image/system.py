@@ -29,7 +29,7 @@ from handmade.metrics.drawn import score_drawn
 from handmade.metrics.judged import agreement
 from handmade.networks.muon import MuonAdamW, matrices_of
 from handmade.networks.text_encoder import TextEncoder
-from handmade.objectives.denoising import beyond, middle_times, noisy, slope_error, straight, target
+from handmade.objectives.denoising import beyond, middle_times, noisy, squared_error, straight, target
 from handmade.samplers.diffusion import end
 from handmade.samplers.walks import Walker, held_out_error
 from handmade.systems.text_to_image.network import Painter
@@ -89,13 +89,11 @@ class TextToImage(System):
 
     def objective(self, batch: CaptionBatch) -> Iterator[Turn]:
         """Put every picture somewhere on its way to noise, and say from its caption which way that is."""
-        x, n, edges = beyond(batch.pixels, self.config.margin), len(batch.pixels), self.config.edges  # (B, C, H, H)
+        x, n = beyond(batch.pixels, self.config.margin), len(batch.pixels)  # (B, C, H, H)
         t = middle_times(self.dice.normal(n), self.config.shift)  # (B,)
         at, e = straight(t), self.dice.normal(n, *x.shape[1:])
         guess = self.paint(noisy(x, e, at), t, self.partly(batch.tokens))
-        d = guess.float() - target(x, e, at, "flow")
-        loss = d.square().mean()
-        yield Turn("painter", loss + edges * slope_error(d) if edges else loss)
+        yield Turn("painter", squared_error(guess, target(x, e, at, "flow"), self.config.edges))
 
     def paint(self, x_t: Tensor, t: Tensor, told: Tensor) -> Tensor:
         """(B, C, H, H), times (B,) and the ids of words (B, T) -> the direction of the way, (B, C, H, H)."""
