@@ -149,6 +149,38 @@ def test_what_all_faces_of_both_kinds_have_is_drawn_too():
 # --- other data sets --------------------------------------------------------------------------------------------------
 
 
+def with_glasses(number: int, **asked: str) -> torch.Tensor:
+    face = {**lorelei.attributes(0, number), "glasses": "yes", **asked}
+    return torch.from_numpy(lorelei.draw(0, number, face, 32).copy())
+
+
+def test_both_kinds_can_share_a_frame_which_only_glasses_show():
+    one, four = (drawn("test", attribute="glasses=no|yes", where=where) for where in ("frame=round", ""))
+    assert torch.equal(one.a, four.a)  # a bare face has no frame
+    assert one.a_as_b is not None
+    for index, worn in enumerate(one.a_as_b):
+        assert torch.equal(worn, with_glasses(HELD_OUT + index, frame="round"))
+    assert not torch.equal(one.b, four.b)
+    assert one.fingerprint != four.fingerprint
+
+
+def test_of_strays_nothing_is_asked_in_training_and_held_out_ones_have_one_right_partner():
+    options = {"attribute": "glasses=yes|no", "where": "frame=round"}
+    some, none = drawn(strays=0.5, **options), drawn(**options)
+    for number, face in enumerate(some.a):
+        assert torch.equal(face, with_glasses(number, **({"frame": "round"} if number < 4 else {})))
+    assert some.fingerprint != none.fingerprint
+    assert torch.equal(drawn("test", strays=0.5, **options).a, drawn("test", **options).a)
+    with pytest.raises(UserError, match="leave data.strays out"):
+        drawn(of="digits", attribute="class=1|7", strays=0.5)
+
+
+def test_two_frames_can_be_the_two_kinds():
+    dataset = drawn("test", attribute="frame=round|square", where="glasses=yes")
+    assert dataset.spec.names == ("round", "square")
+    assert float((dataset.a != dataset.a_as_b).float().mean()) > 0.01
+
+
 def test_any_data_set_with_labels_can_be_cut_in_two():
     pytest.importorskip("sklearn")
     train, test = (

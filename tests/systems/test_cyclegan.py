@@ -15,6 +15,7 @@ from torch.nn.functional import instance_norm
 from handmade.core import Dice
 from handmade.data.specs import DomainsBatch, DomainsSpec
 from handmade.errors import UserError
+from handmade.objectives.cycle import cycle_consistency
 from handmade.recipe import load_recipe
 from handmade.samplers.tiles import tiles
 from handmade.systems.cyclegan.network import InstanceNorm, Reflect, clamped
@@ -143,6 +144,27 @@ def test_the_losses_are_the_equations_of_the_docstring():
     assert on_a.shape == on_b.shape == (4, 1, 16, 16)
     assert torch.allclose(
         generators.loss, fooled + 3 * cycle + 2 * identity + 0.5 * (mask_a.mean() + mask_b.mean()), atol=1e-4
+    )
+
+
+def test_without_hiding_the_way_back_teaches_only_who_goes_back():
+    def slopes(system):
+        loss = list(system.objective(batch))[1].loss
+        return torch.autograd.grad(loss, [*system.to_a.parameters(), *system.to_b.parameters()], allow_unused=True)
+
+    batch = batch_of(3)
+    free, bound = small(cycle=3.0), small(cycle=3.0, hiding=False)
+    none = small(cycle=0.0)
+    for system in (bound, none):
+        system.load_state_dict(free.state_dict())
+    as_b, as_a = bound._paint(bound.to_b, batch.a)[0].detach(), bound._paint(bound.to_a, batch.b)[0].detach()
+    back = cycle_consistency(batch.a, bound._paint(bound.to_a, as_b)[0])
+    back = back + cycle_consistency(batch.b, bound._paint(bound.to_b, as_a)[0])
+    alone = torch.autograd.grad(3 * back, [*bound.to_a.parameters(), *bound.to_b.parameters()])
+    for whole, rest, there in zip(slopes(bound), slopes(none), alone, strict=True):
+        assert torch.allclose(whole, rest + there, atol=1e-5)
+    assert any(
+        not torch.allclose(one, other, atol=1e-5) for one, other in zip(slopes(bound), slopes(free), strict=True)
     )
 
 

@@ -46,11 +46,12 @@ CUT = {
 }
 CUTS_DRAWN = ("short",) * 4 + ("long",) * 4 + ("curly",) + ("bun",) * 2 + ("ponytail",) * 2  # how often each is drawn
 MOUTHS = {"happy": 18, "sad": 9}
-FRAMES = (1, 3, 4, 5)  # number 2 is sunglasses, which would hide the colour of the eyes
+FRAMES = {"round": 1, "oval": 3, "square": 4, "low": 5}  # number 2 is sunglasses, which would hide the eyes' colour
 LABELS: dict[str, tuple[str, ...]] = {
     "glasses": ("no", "yes"), "hair": tuple(HAIR), "cut": tuple(CUT), "expression": tuple(MOUTHS), "eyes": tuple(EYES),
     "skin": tuple(SKIN), "background": tuple(BACKGROUND),
 }  # fmt: skip
+CHOICES = {**LABELS, "frame": tuple(FRAMES)}  # what can be asked of a drawing; a bare face has no frame, hence no label
 
 
 def versions() -> tuple[str, ...]:
@@ -85,6 +86,7 @@ def options(seed: int, index: int, face: Mapping[str, str]) -> dict[str, Any]:
     """Say the attributes in the style's own words."""
     shade = _pick(HAIR[face["hair"]], seed, index, "shade")
     mouth = _pick(range(1, MOUTHS[face["expression"]] + 1), seed, index, "mouth")
+    frame = face.get("frame", _pick(tuple(FRAMES), seed, index, "frame"))
     return {
         "seed": f"{seed}-{index}",
         "scale": 1.2,  # fills the frame; at 1.3 long hair is cut off
@@ -96,7 +98,7 @@ def options(seed: int, index: int, face: Mapping[str, str]) -> dict[str, Any]:
         "eyesColor": [EYES[face["eyes"]]],
         "mouthVariant": [f"{face['expression']}{mouth:02d}"],
         "glassesProbability": 100 if face["glasses"] == "yes" else 0,
-        "glassesVariant": [f"variant{int(face.get('frame', _pick(FRAMES, seed, index, 'frame'))):02d}"],
+        "glassesVariant": [f"variant{FRAMES[frame]:02d}"],
         "glassesColor": ["20202a"],
         "mouthColor": ["8c2f3a"],
         "noseColor": ["5a3a30"],

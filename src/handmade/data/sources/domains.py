@@ -38,6 +38,7 @@ def domains(
     channels: Literal[1, 3] = 3,
     flip: bool = False,
     where: str = "",
+    strays: Annotated[float, Range(0.0, 1.0)] = 0.0,
 ) -> tuple[Dataset, DomainsSpec]:
     """Take two values of an attribute as two kinds; a batch is a and b, unpaired, and held out also their partners.
 
@@ -49,42 +50,53 @@ def domains(
     seed: which faces are drawn
     channels: 3 for colour, 1 for grey
     flip: mirror half of the training pictures, at random
-    where: what all pictures of both kinds have, such as glasses=no, tone=none
+    where: what all pictures of both kinds have, such as glasses=no, tone=none; of faces also the frame of the glasses
+    strays: share of the training faces that `where` is not asked of; held-out ones all have one right partner
     """
     train = wanted.split == "train"
     options = {"size": size, "channels": channels, "seed": seed}
     if of == "faces":
-        made = _faces(wanted, attribute, where, n if train else held_out, **options)
+        made = _faces(wanted, attribute, where, strays, n if train else held_out, **options)
+    elif strays:
+        raise UserError(f'strays are drawn, and of="{of}" is not: leave data.strays out')
     else:
         made = _labelled(wanted, of, attribute, where, n if train else held_out, options)
     made = replace(made, flip=flip and train, drawn=train, fingerprint=digest("domains", made.fingerprint, flip))
     return made, made.spec
 
 
-def _faces(wanted: Wanted, attribute: str, where: str, count: int, size: int, channels: int, seed: int) -> Domains:
+def _faces(
+    wanted: Wanted, attribute: str, where: str, strays: float, count: int, size: int, channels: int, seed: int
+) -> Domains:
     """Faces drawn with one value or the other; held out, the partner of each is the same face with the other value."""
     import torch
 
-    name, *values = two_values(attribute, lorelei.LABELS)
-    fixed = ImageSpec(channels, size, lorelei.LABELS).codes(where)
+    name, *values = two_values(attribute, lorelei.CHOICES)
+    fixed = ImageSpec(channels, size, lorelei.CHOICES).codes(where)
     if name in fixed:
         raise UserError(f'where="{where}" fixes {name}, of which the two kinds are two values')
-    shared = {other: lorelei.LABELS[other][code] for other, code in fixed.items()}
+    shared = {other: lorelei.CHOICES[other][code] for other, code in fixed.items()}
     train = wanted.split == "train"
     firsts = [start if train else HELD_OUT + start for start in (0, APART)]
+    alike = round(count * (1 - strays)) if train else count
 
     def drawn(kind: int, value: str) -> Tensor:
-        """The faces of one kind, with this value of the attribute."""
-        return in_channels(
-            torch.from_numpy(draw_faces(seed, firsts[kind], count, size, wanted.progress, {**shared, name: value})),
-            channels,
-        )
+        """The faces of one kind, with this value of the attribute; the last ones are the strays."""
+        parts = ((firsts[kind], alike, shared), (firsts[kind] + alike, count - alike, {}))
+        faces = [
+            torch.from_numpy(draw_faces(seed, first, n, size, wanted.progress, {**asked, name: value}))
+            for first, n, asked in parts
+            if n
+        ]
+        return in_channels(torch.cat(faces), channels)
 
     return Domains(
         a=drawn(0, values[0]),
         b=drawn(1, values[1]),
         spec=DomainsSpec(channels, size, (values[0], values[1]), name),
-        fingerprint=digest("faces", lorelei.versions(), seed, firsts, count, size, channels, name, values, shared),
+        fingerprint=digest(
+            "faces", lorelei.versions(), seed, firsts, count, size, channels, name, values, shared, alike
+        ),
         a_as_b=None if train else drawn(0, values[1]),
         b_as_a=None if train else drawn(1, values[0]),
         names=([f"face {firsts[0] + i}" for i in range(count)], [f"face {firsts[1] + i}" for i in range(count)]),

@@ -6,7 +6,8 @@ Objective, to_b and to_a painting, critic_a and critic_b giving scores (least sq
                                                  + identity E|to_b(b) - b| + price E[mask]
 Differing from the paper: a generator paints new colours and a mask of where they go, to_b(a) = a + mask (new - a), so that
 what has no part in the difference stays as it is (Pumarola et al. 2018, arXiv 1807.09251), and a large mask has a price;
-layers of one size are joined across the generator. `mask = false, skip = false` is the paper's generator.
+layers of one size are joined across the generator. `mask = false, skip = false` is the paper's generator. With `hiding = false`
+the way back starts from a copy of the translation, so that nothing is gained by hiding in it what was there before.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Config:
     lr: float = 2e-4  # Adam, both players (paper, section 4); constant for half of the run, then falling to 0
     beta1: float = 0.5  # of Adam
     cycle: float = 10.0  # weight of the way there and back (paper, section 4)
+    hiding: bool = True  # the way back teaches the way there, too, which may hide things for it (paper); false: neither
     identity: float = 5.0  # weight of leaving alone what is already of the wanted kind (paper, section 5.2)
     identity_every: int = 1  # steps from one look at those to the next; each counts that many times
     price: float = 0.0  # of each share of the picture that the mask covers
@@ -114,7 +116,8 @@ class CycleGAN(System):
         loss = least_squares_critic(on_a, on_made_a) + least_squares_critic(on_b, on_made_b)
         yield Turn("critics", loss, {name: value.detach() for name, value in beliefs.items()})
 
-        back_a, back_b = self._paint(self.to_a, as_b)[0], self._paint(self.to_b, as_a)[0]
+        seen_b, seen_a = (as_b, as_a) if config.hiding else (as_b.detach(), as_a.detach())
+        back_a, back_b = self._paint(self.to_a, seen_b)[0], self._paint(self.to_b, seen_a)[0]
         fooled = least_squares_generator(self.critic_a(as_a)) + least_squares_generator(self.critic_b(as_b))
         cycle = cycle_consistency(a, back_a) + cycle_consistency(b, back_b)
         covered = mask_a.mean() + mask_b.mean()
