@@ -1,4 +1,7 @@
-"""dcgan at 64 px, batch 64, the paper's width: images per second against plain loops of the same two networks."""
+"""dcgan at 64 px, batch 64, the paper's width: images per second against plain loops of the same two networks.
+
+The plain loops take turns and judge what was drawn a second time; ours judges it once, and both players move at once.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 A `System` holds networks. Its `objective` is a Python generator: `yield Turn("generator", loss)` means "my turn is over,
 update me". The engine then runs the loss backward into that player's parameters only, lets its optimizer step, and resumes
 the function, which goes on with the tensors it already has. A system with one loss is the simplest game: one player, one turn.
+Two turns in one yield, `yield Turn("critic", one), Turn("generator", other)`, are made at once: nobody sees the other's move.
 """
 
 from __future__ import annotations
@@ -128,8 +129,8 @@ class System(nn.Module):
         """One optimizer per player, with a schedule of its own where the room wants one."""
         raise NotImplementedError(f"{type(self).__name__} names no players")
 
-    def objective(self, batch: Batch) -> Iterator[Turn]:
-        """Play one step on a training batch; yield a Turn whenever a player's move is over."""
+    def objective(self, batch: Batch) -> Iterator[Turn | tuple[Turn, ...]]:
+        """Play one step on a training batch; yield a Turn whenever a player's move is over, or those made at once."""
         raise NotImplementedError(f"{type(self).__name__} has no objective")
 
     def evaluate(self, held_out: Batch, judge: Callable[[Tensor], Tensor] | None = None) -> Mapping[str, Score]:

@@ -71,6 +71,54 @@ def test_accumulated_parts_give_the_move_of_the_whole_batch():
     assert torch.allclose(one[0].log["y"], four[0].log["y"])
 
 
+class AtOnce(Game):
+    """The same players, who both move on what they see before either has moved."""
+
+    def objective(self, x):
+        y = self.b(self.a(x))
+        yield Turn("a", y.mean(), {"y": y.mean()}), Turn("b", y.square().mean())
+
+
+def test_players_who_move_at_once_do_not_see_each_others_move():
+    game = AtOnce()
+    first, second = play(game, torch.ones(4, 1))
+    assert (first.player, second.player) == ("a", "b")
+    assert game.a.weight.item() == pytest.approx(2.0 - 0.1 * 3.0)  # d(b a)/da = b
+    assert game.b.weight.item() == pytest.approx(3.0 - 0.1 * 2 * 6.0 * 2.0)  # d(b a)^2/db = 2 b a a, with the old a
+    assert all(p.grad is None for p in game.parameters())
+
+
+def test_players_who_move_at_once_move_alike_in_parts():
+    whole, parts, batch = AtOnce(), AtOnce(), torch.arange(8.0)[:, None]
+    one, four = play(whole, batch), play(parts, *[cut(batch, k, 4) for k in range(4)])
+    assert torch.allclose(whole.a.weight, parts.a.weight) and torch.allclose(whole.b.weight, parts.b.weight)
+    assert [turn.player for turn in four] == ["a", "b"]
+    assert all(torch.allclose(left.loss, right.loss) for left, right in zip(one, four, strict=True))
+
+
+def test_of_players_who_move_at_once_none_moves_when_a_loss_is_lost():
+    game = AtOnce()
+
+    def sick(x):
+        yield Turn("a", game.a(x).mean()), Turn("b", game.b(x).mean() * float("nan"))
+
+    game.objective = sick
+    with pytest.raises(Diverged, match="the b's loss became nan"):
+        play(game, torch.ones(1, 1))
+    assert game.a.weight.item() == 2.0 and game.b.weight.item() == 3.0
+
+
+def test_a_player_cannot_move_twice_at_once():
+    game = AtOnce()
+
+    def greedy(x):
+        yield Turn("a", game.a(x).mean()), Turn("a", game.a(x).square().mean())
+
+    game.objective = greedy
+    with pytest.raises(RuntimeError, match="cannot move twice"):
+        play(game, torch.ones(1, 1))
+
+
 def test_clipping_bounds_the_length_of_a_players_gradient():
     game = Game(rate=1.0)
     play(game, torch.ones(1, 1), clip=0.5)

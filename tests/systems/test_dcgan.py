@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from torch.nn.functional import softplus
 
 from handmade.core import Dice
 from handmade.data.specs import ImageBatch, ImageSpec
+from handmade.engine.devices import World
+from handmade.engine.turns import Table, players_of
 from handmade.errors import UserError
 from handmade.systems.dcgan.system import DCGAN, Config
 
@@ -43,7 +46,7 @@ def test_weights_start_as_the_paper_says():
 @pytest.mark.parametrize("size", [8, 16, 32, 64, 128])
 def test_pictures_of_every_size_go_in_and_come_out(size, channels):
     system = DCGAN(Config(latent=7, width=3), ImageSpec(channels, size))
-    turns = list(system.objective(batch_of(3, channels, size)))
+    (turns,) = system.objective(batch_of(3, channels, size))
     assert [turn.player for turn in turns] == ["discriminator", "generator"]
     assert all(turn.loss.dtype == torch.float32 and turn.loss.isfinite() for turn in turns)
     assert system.generate(n=2).pixels.shape == (2, channels, size, size)
@@ -62,7 +65,7 @@ def test_the_two_losses_are_the_equations_of_the_docstring():
     fake = system.generator(system.dice.normal(5, 100, 1, 1))
     p_real, p_fake = system.discriminator(real.pixels).sigmoid(), system.discriminator(fake).sigmoid()
     system.dice = Dice(seed=1)
-    judge, forger = system.objective(real)
+    ((judge, forger),) = system.objective(real)
     assert torch.allclose(judge.loss, -(p_real.log().mean() + (1 - p_fake).log().mean()), atol=1e-5)
     assert torch.allclose(forger.loss, -p_fake.log().mean(), atol=1e-5)
 
@@ -73,15 +76,18 @@ def test_the_penalty_is_laid_on_the_judge_only_on_its_steps():
     losses = []
     for step in (0, 1, 3, 4):
         system.step, system.dice = step, Dice(seed=1)
-        losses.append(float(next(system.objective(ones)).loss.detach()))
+        losses.append(float(next(system.objective(ones))[0].loss.detach()))
     assert losses[0] == losses[3] > losses[1] == losses[2]
 
 
-def test_the_judges_gradient_does_not_reach_the_forger():
+def test_both_players_learn_from_one_judgement_and_nobody_sees_the_others_move():
     system = DCGAN(Config(width=4), ImageSpec(3, 16))
-    turn = next(system.objective(batch_of(3)))
-    turn.loss.backward()
-    assert all(parameter.grad is None for parameter in system.generator.parameters())
+    judged, before = [], [parameter.detach().clone() for parameter in system.parameters()]
+    system.discriminator.register_forward_hook(lambda module, given, logits: judged.append(logits))
+    turns = list(Table(system, players_of(system), World()).play([batch_of(4)], seed=0))
+    assert len(judged) == 2  # the real ones once, the drawn ones once
+    assert float(turns[1].loss.detach()) == pytest.approx(float(softplus(-judged[1].detach()).mean()))
+    assert all(not torch.equal(old, new) for old, new in zip(before, system.parameters(), strict=True))
 
 
 def test_a_walk_begins_and_ends_with_the_pictures_of_its_seeds():

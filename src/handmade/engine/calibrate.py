@@ -36,7 +36,7 @@ class Choice:
     precision: str = "float32"
     channels_last: bool = False
     threads: int = 1
-    patches: bool = False  # weight gradients of wide strided convolutions as matrix products (convolution.py)
+    patches: bool = False  # what can be a matrix product of patches or whole pictures is one (convolution.py)
     winograd: bool = False  # wide 3 x 3 convolutions with fewer multiplications (winograd.py)
 
     def __str__(self) -> str:

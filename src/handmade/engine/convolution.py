@@ -1,44 +1,58 @@
-"""Weight gradients of wide convolutions as one matrix product over the input's patches.
+"""Convolutions computed better as one matrix product: weight gradients of wide ones, and kernels as large as the picture.
 
 A convolution's weight gradient is `g^T @ patches(x)`. On a CPU the library's own kernel for it is far from a matrix
-product's speed when the picture is small and the channels are many (256 to 512 channels at 4 px: 26 ms against 95 ms in
-bf16, one core). The values are the same; whether it pays is measured by calibration, like everything else.
+product's speed when the picture is small and the channels are many (256 to 512 channels at 4 px, two cores, bf16: 12 ms
+against 20). And where one kernel covers the whole picture, or one pixel becomes a whole picture, the convolution is a
+matrix product with nothing to slide. The values are the same; whether it pays is measured by calibration, like everything else.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-NARROWEST = {torch.bfloat16: 128, torch.float32: 256}  # channels from which the product is faster, by measurement
+NARROWEST = 256  # channels on both sides from which the product is faster, by measurement
 
 
 def use_patches(network: nn.Module) -> None:
-    """Let every wide strided convolution of a network take its weight gradient from patches; parameters stay as they are."""
+    """Let every convolution of a network that can be a matrix product be one; parameters stay as they are."""
     for module in network.modules():
-        if _fits(module):
-            module.forward = functools.partial(_forward, module)  # type: ignore[method-assign]
+        if _wide(module):
+            module.forward = functools.partial(_strided, module)  # type: ignore[method-assign]
+        elif _may_cover(module):
+            module.forward = functools.partial(_covering, module)  # type: ignore[method-assign]
 
 
 def any_fits(network: nn.Module) -> bool:
     """Whether a network has a convolution that `use_patches` would change."""
-    return any(_fits(module) for module in network.modules())
+    return any(_wide(module) or _may_cover(module) for module in network.modules())
 
 
-def _fits(module: nn.Module) -> bool:
+def _wide(module: nn.Module) -> TypeGuard[nn.Conv2d | nn.ConvTranspose2d]:
     """Square, strided, undilated, ungrouped, zero-padded, and wide."""
+    if not _plain(module) or isinstance(module.padding, str):
+        return False
+    square = len({*module.kernel_size}) == len({*module.stride}) == 1 and module.stride[0] > 1
+    return square and min(module.in_channels, module.out_channels) >= NARROWEST
+
+
+def _may_cover(module: nn.Module) -> TypeGuard[nn.Conv2d | nn.ConvTranspose2d]:
+    """No padding, and no small kernel that slides: whether it is as large as the picture is seen when there is one."""
+    return _plain(module) and module.padding == (0, 0) and min(module.kernel_size) > 3
+
+
+def _plain(module: nn.Module) -> TypeGuard[nn.Conv2d | nn.ConvTranspose2d]:
+    """Undilated, ungrouped, zero-padded."""
     if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d) or module.padding_mode != "zeros":
         return False
     if isinstance(module, nn.ConvTranspose2d) and module.output_padding != (0, 0):
         return False
-    plain = module.groups == 1 and module.dilation == (1, 1) and not isinstance(module.padding, str)
-    square = len({*module.kernel_size}) == len({*module.stride}) == 1 and module.stride[0] > 1
-    return plain and square and min(module.in_channels, module.out_channels) >= min(NARROWEST.values())
+    return module.groups == 1 and module.dilation == (1, 1)
 
 
 def as_autocast_would(
@@ -53,38 +67,83 @@ def as_autocast_would(
     return out if module.bias is None else out + module.bias.to(out.dtype).view(1, -1, 1, 1)
 
 
-def _forward(module: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
+def _covering(module: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
+    """A kernel that covers the picture, or a pixel that becomes one; anything else as the layer itself would."""
     transposed = isinstance(module, nn.ConvTranspose2d)
+    if x.shape[2:] != ((1, 1) if transposed else module.kernel_size):
+        return type(module).forward(module, x)  # type: ignore[arg-type]
+
+    def multiply(x: Tensor) -> Tensor:
+        weight = module.weight.to(x.dtype).permute(0, 2, 3, 1)  # channels last, which many networks keep in memory so
+        if transposed:  # (B, C, 1, 1) by (C, k, k, O)
+            return (x.flatten(1) @ weight.flatten(1)).view(-1, *weight.shape[1:]).permute(0, 3, 1, 2)
+        return (x.permute(0, 2, 3, 1).flatten(1) @ weight.flatten(1).t())[:, :, None, None]  # (B, O, 1, 1)
+
+    return as_autocast_would(module, x, multiply)
+
+
+def _strided(module: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
+    how = (module.stride, module.padding, isinstance(module, nn.ConvTranspose2d))
 
     def convolve(x: Tensor) -> Tensor:
-        return _Strided.apply(x, module.weight.to(x.dtype), module.stride, module.padding, transposed)  # type: ignore
+        later = _Later()
+        return _Strided.apply(x, _Weight.apply(module.weight, x.dtype, later), how, later)  # type: ignore
 
     return as_autocast_would(module, x, convolve)
+
+
+class _Later:
+    """How a weight's gradient will be computed, should anybody want it.
+
+    A function of autograd is not told which of its gradients a backward pass is after: when a generator learns through a
+    critic, those of the critic's weights would be computed and thrown away. A node of its own is only called where it counts.
+    """
+
+    product: Callable[[], Tensor] | None = None
+
+
+class _Weight(torch.autograd.Function):
+    """A weight in the type in which it is used."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, dtype: torch.dtype, later: _Later) -> Tensor:  # pyright: ignore
+        ctx.later, ctx.dtype = later, weight.dtype
+        return weight.view_as(weight) if weight.dtype == dtype else weight.to(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
+        product, ctx.later.product = ctx.later.product, None
+        if product is not None:  # where a penalty's second derivative has a share in it, that has come by the library
+            gradient = product() + gradient if any(gradient.stride()) else product()
+        return gradient.to(ctx.dtype), None, None
 
 
 class _Strided(torch.autograd.Function):
     """A strided convolution, or a transposed one, (B, C, H, W) -> (B, O, H', W')."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Any, padding: Any, transposed: bool) -> Tensor:  # pyright: ignore
+    def forward(ctx: Any, x: Tensor, weight: Tensor, how: Any, later: _Later) -> Tensor:  # pyright: ignore
         ctx.save_for_backward(x, weight)
-        ctx.how = (stride, padding, transposed)
+        ctx.how, ctx.later = how, later
+        stride, padding, transposed = how
         return torch.ops.aten.convolution(x, weight, None, stride, padding, [1, 1], transposed, [0, 0], 1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
         (x, weight), (stride, padding, transposed) = ctx.saved_tensors, ctx.how
         for_x, for_weight = ctx.needs_input_grad[:2]
-        wide = min(weight.shape[:2]) >= NARROWEST.get(x.dtype, 1 << 30)
-        by_patches = for_weight and wide and not torch.is_grad_enabled()  # second derivatives go through the library
+        ctx.later.product = None  # of an earlier pass that was not after it
+        by_patches = for_weight and not torch.is_grad_enabled()  # second derivatives go through the library
         dx, dw, _ = torch.ops.aten.convolution_backward(
             gradient, x, weight, None, stride, padding, [1, 1], transposed, [0, 0], 1,
             [for_x, for_weight and not by_patches, False],
         )  # fmt: skip
         if by_patches:
             small, large = (x, gradient) if transposed else (gradient, x)
-            dw = weight_gradient(small, large, weight.shape[-1], stride[0], padding[0])
-        return dx, dw, None, None, None
+            kernel = (weight.shape[-1], stride[0], padding[0])
+            ctx.later.product = functools.partial(weight_gradient, small.detach(), large.detach(), *kernel)
+            dw = weight.new_zeros(()).expand_as(weight)  # a stand-in: strides of nothing but 0, and no memory
+        return dx, dw, None, None
 
 
 def weight_gradient(small: Tensor, large: Tensor, kernel: int, stride: int, padding: int) -> Tensor:

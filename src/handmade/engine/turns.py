@@ -5,6 +5,8 @@ repeat
     advance every objective to its next Turn, and run its loss backward into that player's parameters only
     average that player's gradients over the processes; clip; let its optimizer step
 until the objectives end
+
+Players who move at once (a tuple of Turns) all get their gradients before the first of them moves.
 """
 
 from __future__ import annotations
@@ -88,36 +90,46 @@ class Table:
         dice = [Dice(seed, first + k, parts, self.world.device) for k in range(len(batches))]
         games = [self.system.objective(batch) for batch in batches]
         while True:
-            turns = [turn for turn in map(self._advance, games, dice) if turn is not None]
-            if not turns:
+            rounds = [moves for moves in map(self._advance, games, dice) if moves]
+            if not rounds:
                 return
-            player = self._whose(turns, len(games))
-            for turn in turns:
-                self._backward(turn.loss / len(games) if len(games) > 1 else turn.loss, player)
-            self._move(player)
-            yield turns[0] if len(turns) == 1 else _mean(turns)
+            players = self._whose(rounds, len(games))
+            for moves in rounds:
+                for player, turn in zip(players, moves, strict=True):
+                    loss = turn.loss / len(games) if len(games) > 1 else turn.loss
+                    self._backward(loss, player, again=turn is not moves[-1])
+            for player in players:
+                self._move(player)
+            for turns in zip(*rounds, strict=True):
+                yield turns[0] if len(turns) == 1 else _mean(turns)
 
-    def _advance(self, game: Iterator[Turn], dice: Dice) -> Turn | None:
+    def _advance(self, game: Iterator[Turn | tuple[Turn, ...]], dice: Dice) -> tuple[Turn, ...]:
+        """Who moves next in one micro-batch; nobody where the game is over."""
         self.system.dice = dice
-        return next(game, None)
+        moves = next(game, ())
+        return (moves,) if isinstance(moves, Turn) else moves
 
-    def _whose(self, turns: list[Turn], games: int) -> Player:
-        names = {turn.player for turn in turns}
-        if len(names) > 1 or len(turns) != games:
-            raise RuntimeError(f"micro-batches disagree on whose turn it is: {[turn.player for turn in turns]}")
-        name = names.pop()
-        if name not in self.players:
-            raise RuntimeError(f"the objective names a player without an optimizer: {name}")
-        for turn in turns:
+    def _whose(self, rounds: list[tuple[Turn, ...]], games: int) -> list[Player]:
+        """The players who move now; Diverged where a loss is lost."""
+        orders = [[turn.player for turn in moves] for moves in rounds]
+        if len(orders) != games or any(names != orders[0] for names in orders):
+            raise RuntimeError(f"micro-batches disagree on whose turn it is: {orders}")
+        names = orders[0]
+        if unknown := [name for name in names if name not in self.players]:
+            raise RuntimeError(f"the objective names a player without an optimizer: {unknown[0]}")
+        if len({*names}) < len(names):
+            raise RuntimeError(f"a player cannot move twice at once: {names}")
+        for turn in (turn for moves in rounds for turn in moves):
             if self.world.device.type == "cpu" and not math.isfinite(turn.loss.item()):
-                raise Diverged(f"the {name}'s loss became {turn.loss.item()} at step {self.system.step + 1}")
-        return self.players[name]
+                raise Diverged(f"the {turn.player}'s loss became {turn.loss.item()} at step {self.system.step + 1}")
+        return [self.players[name] for name in names]
 
-    def _backward(self, loss: Tensor, player: Player) -> None:
+    def _backward(self, loss: Tensor, player: Player, again: bool) -> None:
+        """Run a loss into one player's gradients; `again`: another player's loss goes back through the same tensors."""
         if self.sharded:  # FSDP gathers weights under other tensors, so the leaves cannot be named; there is one player
             loss.backward()
         else:
-            loss.backward(inputs=player.parameters)
+            loss.backward(inputs=player.parameters, retain_graph=again)
 
     def _move(self, player: Player) -> None:
         if self.world.size > 1 and not self.sharded:
@@ -127,7 +139,7 @@ class Table:
         player.move()
 
 
-def _mean(turns: list[Turn]) -> Turn:
+def _mean(turns: Sequence[Turn]) -> Turn:
     """The turn of a whole batch from those of its micro-batches."""
     log = {key: torch.stack([turn.log[key].float() for turn in turns]).mean() for key in turns[0].log}
     return Turn(turns[0].player, torch.stack([turn.loss.detach() for turn in turns]).mean(), log)
