@@ -90,6 +90,24 @@ def test_a_layout_that_did_not_pay_is_tried_again_once_tiles_do(monkeypatch):
     assert len(tried) == len({*tried})  # nothing twice
 
 
+def test_two_that_are_close_are_timed_once_more_and_the_least_counts(monkeypatch):
+    from handmade.engine import calibrate
+
+    last, asked = Choice("float32", True, 1), []
+    seconds = iter([1.0, 0.98, 1.0, 0.90])  # something else was running when the second was timed first
+
+    def timed(system, batch, choice, *_):
+        asked.append(choice)
+        return calibrate.Timing(choice, next(seconds), 1.0)
+
+    monkeypatch.setattr(calibrate, "_time", timed)
+    narrow = torch.nn.Conv2d(3, 3, 3)
+    choice, timings = choose(narrow, None, Plan(precision="float32", threads=1), World())
+    assert choice == last
+    assert asked == [Choice(), last, Choice(), last]
+    assert [(timing.choice, timing.seconds) for timing in timings] == [(Choice(), 1.0), (last, 0.90)]
+
+
 def test_a_system_that_diverges_in_float32_says_so():
     recipe = load_recipe("toy_gan/smoke", {"config.nan_at": "1"})
     dataset, spec = open_data(recipe.data)
