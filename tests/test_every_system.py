@@ -34,7 +34,7 @@ from handmade.data.source import check_data, open_data
 from handmade.engine import checkpoint
 from handmade.engine.devices import World, cut
 from handmade.engine.run import Run
-from handmade.engine.turns import Table, players_of
+from handmade.engine.turns import Player, Table, players_of
 from handmade.errors import DataMissing, HandmadeError
 from handmade.recipe import Recipe, load_recipe
 from handmade.registry import PACKAGE, find_room, rooms, system_class
@@ -88,16 +88,26 @@ def fresh(name: str) -> tuple[System, Loader]:
     return system, Loader(dataset, recipe.train.batch)
 
 
-def turns(system: System, loader: Loader, steps: int) -> Iterator[tuple[Turn, dict[str, torch.Tensor]]]:
-    """Play; yield every turn with the parameters as they were before it."""
-    table = Table(system, players_of(system), World())
-    stream = iter(system.stream(loader))
+class Watched(Table):
+    """Remembers of every move who made it, and which parameters of the system it changed."""
+
+    def __init__(self, system: System):
+        super().__init__(system, players_of(system), World())
+        self.moves: list[tuple[str, set[str]]] = []
+
+    def _move(self, player: Player) -> None:
+        before = {name: value.detach().clone() for name, value in self.system.named_parameters()}
+        super()._move(player)
+        changed = {name for name, value in self.system.named_parameters() if not torch.equal(before[name], value)}
+        self.moves.append((player.name, changed))
+
+
+def turns(table: Table, loader: Loader, steps: int) -> Iterator[Turn]:
+    """Play, and yield every turn."""
+    stream = iter(table.system.stream(loader))
     for step in range(steps):
-        before = {name: value.detach().clone() for name, value in system.named_parameters()}
-        for turn in table.play([next(stream)], seed=step):
-            yield turn, before
-            before = {name: value.detach().clone() for name, value in system.named_parameters()}
-        system.step += 1
+        yield from table.play([next(stream)], seed=step)
+        table.system.step += 1
 
 
 @pytest.fixture(scope="session")
@@ -175,7 +185,7 @@ def test_averages_are_of_networks_that_are_there(name):
 def test_every_turn_names_a_player_and_every_player_gets_a_turn(name):
     system, loader = fresh(name)
     players = set(system.optimizers())
-    seen = {turn.player for turn, _ in turns(system, loader, 10)}
+    seen = {turn.player for turn in turns(Watched(system), loader, 10)}
     assert seen == players
 
 
@@ -196,10 +206,12 @@ def test_a_turn_changes_its_players_parameters_and_no_others(name):
     system, loader = fresh(name)
     names = {id(parameter): key for key, parameter in system.named_parameters()}
     own = {p.name: {names[id(parameter)] for parameter in p.parameters} for p in players_of(system).values()}
-    for turn, before in turns(system, loader, 6):
-        changed = {key for key, value in system.named_parameters() if not torch.equal(before[key], value)}
-        assert changed, f"{turn.player} has not moved"
-        assert changed <= own[turn.player], f"{turn.player} moved {sorted(changed - own[turn.player])[:3]}"
+    table = Watched(system)
+    told = [turn.player for turn in turns(table, loader, 6)]
+    assert told == [player for player, _ in table.moves]
+    for player, changed in table.moves:
+        assert changed, f"{player} has not moved"
+        assert changed <= own[player], f"{player} moved {sorted(changed - own[player])[:3]}"
 
 
 @every_room
@@ -209,7 +221,7 @@ def test_losses_are_finite_float32_scalars(name, precision):
 
     system, loader = fresh(name)
     prepare(system, World(), precision, False)
-    for turn, _ in turns(system, loader, 6):
+    for turn in turns(Watched(system), loader, 6):
         assert turn.loss.shape == () and turn.loss.dtype == torch.float32 and turn.loss.isfinite()
         for key, value in turn.log.items():
             assert torch.as_tensor(value).numel() == 1 and torch.as_tensor(value).isfinite().all(), key
