@@ -34,9 +34,7 @@ class Config:
     latent: int = 100  # length of the noise vector z
     width: int = 64  # channels of the layer next to the pixels; doubled at every halving
     lr: float = 2e-4  # Adam, both players (paper, section 4)
-    beta1: float = (
-        0.5  # 0.9 makes the game oscillate (paper, section 4); the recipes take 0, as players who move at once need
-    )
+    beta1: float = 0.5  # 0.9 makes the game oscillate (paper, section 4); who moves at once at a high rate needs 0
     norm: Literal["batch", "none"] = "batch"  # of the discriminator: the paper's BatchNorm, or none, which needs r1
     r1: float = 0.0  # weight of the gradient penalty on real pictures; 0: none, as in the paper
     r1_every: int = 16  # steps from one penalty to the next; each counts that many times
