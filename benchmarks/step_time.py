@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.record import figure, paired, record
 from benchmarks.workers import Contestant, rounds
 
-BATCH, STEPS, ROUNDS = 64, 2, 9
+BATCH, STEPS, ROUNDS = 64, 2, 15
 
 
 def main() -> None:
