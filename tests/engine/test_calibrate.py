@@ -2,6 +2,7 @@
 
 import json
 import random
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from commands import differing
 from handmade import api
 from handmade.data.loader import Loader
 from handmade.data.source import open_data
+from handmade.engine import calibrate
 from handmade.engine.calibrate import Choice, choose, record, report
 from handmade.engine.devices import World
 from handmade.errors import Diverged
@@ -58,8 +60,6 @@ def test_timing_changes_neither_weights_nor_random_numbers(toy):
 
 def test_a_candidate_that_diverges_is_not_chosen_and_ends_nothing(toy, monkeypatch):
     system, batch = toy
-    from handmade.engine import calibrate
-
     really = calibrate.apply
 
     def sick(choice, twin, world):
@@ -73,39 +73,68 @@ def test_a_candidate_that_diverges_is_not_chosen_and_ends_nothing(toy, monkeypat
     assert choice.precision == "float32"
 
 
-def test_a_layout_that_did_not_pay_is_tried_again_once_tiles_do(monkeypatch):
-    from handmade.engine import calibrate
+class Stopwatch:
+    """In place of a twin: its steps take what `seconds` says of its choice, and of how often anybody has played."""
 
-    tried = []
+    seconds = staticmethod(lambda choice, played: 1.0)
+    played: ClassVar[list[Choice]] = []
 
-    def timed(system, batch, choice, *_):
-        tried.append(choice)
-        seconds = (2.0 if choice.winograd else 3.0) + (-0.5 if choice.winograd else 0.5) * choice.channels_last
-        return calibrate.Timing(choice, seconds, 1.0)
+    def __init__(self, system, batch, choice, world):
+        self.choice = choice
 
-    monkeypatch.setattr(calibrate, "_time", timed)
+    def play(self):
+        self.played.append(self.choice)
+        return self.seconds(self.choice, len(self.played)), [1.0]
+
+    def time(self, best, deadline):
+        return calibrate.Timing(self.choice, self.play()[0], 1.0)
+
+
+@pytest.fixture
+def stopwatch(monkeypatch):
+    monkeypatch.setattr(calibrate, "Twin", Stopwatch)
+    monkeypatch.setattr(Stopwatch, "played", [])
+    return lambda seconds: monkeypatch.setattr(Stopwatch, "seconds", staticmethod(seconds))
+
+
+def test_a_layout_that_did_not_pay_is_tried_again_once_tiles_do(stopwatch):
+    stopwatch(
+        lambda choice, _: (2.0 if choice.winograd else 3.0) + (-1 if choice.winograd else 1) * choice.channels_last
+    )
     wide = torch.nn.Conv2d(128, 128, 3, padding=1)
     choice, _ = choose(wide, None, Plan(precision="float32", threads=1), World())
     assert choice == Choice("float32", True, 1, winograd=True)
-    assert len(tried) == len({*tried})  # nothing twice
+    assert len(Stopwatch.played) == len({*Stopwatch.played})  # nothing twice: no two of them were close
 
 
-def test_two_that_are_close_are_timed_once_more_and_the_least_counts(monkeypatch):
-    from handmade.engine import calibrate
-
-    last, asked = Choice("float32", True, 1), []
-    seconds = iter([1.0, 0.98, 1.0, 0.90])  # something else was running when the second was timed first
-
-    def timed(system, batch, choice, *_):
-        asked.append(choice)
-        return calibrate.Timing(choice, next(seconds), 1.0)
-
-    monkeypatch.setattr(calibrate, "_time", timed)
-    narrow = torch.nn.Conv2d(3, 3, 3)
+def test_two_that_are_close_play_in_turn_and_what_the_machine_did_meanwhile_decides_nothing(stopwatch):
+    last, narrow = Choice("float32", True, 1), torch.nn.Conv2d(3, 3, 3)
+    disturbed = {2: 1.1, 7: 2.0, 10: 2.0}  # times as slow; the second step is the candidate's, alone
+    stopwatch(lambda choice, played: (0.95 if choice.channels_last else 1.0) * disturbed.get(played, 1.0))
     choice, timings = choose(narrow, None, Plan(precision="float32", threads=1), World())
     assert choice == last
-    assert asked == [Choice(), last, Choice(), last]
-    assert [(timing.choice, timing.seconds) for timing in timings] == [(Choice(), 1.0), (last, 0.90)]
+    assert [timing.seconds for timing in timings] == [1.0, pytest.approx(0.95)]
+    assert Stopwatch.played[-4:] == [Choice(), last] * 2
+
+
+def test_a_network_too_large_to_stand_in_memory_twice_more_meets_nobody(stopwatch):
+    stopwatch(lambda choice, played: 100 * (1 - played / 100))
+    choose(torch.nn.Conv2d(3, 3, 3), None, Plan(precision="float32", threads=1), World())
+    assert Stopwatch.played == [Choice(), Choice("float32", True, 1)]
+
+
+@pytest.mark.parametrize(("seconds", "rounds"), [(0.0, 4), (60.0, 12)])
+def test_a_duel_gives_what_a_candidate_takes_of_the_champion_for_four_to_twelve_steps(toy, seconds, rounds):
+    champion, candidate = (calibrate.Twin(*toy, Choice(), World()) for _ in range(2))
+    really, slowed = candidate.play, []
+
+    def slow():
+        slowed.append(really())
+        return 100 * slowed[-1][0], slowed[-1][1]
+
+    candidate.play = slow
+    assert 10 < calibrate.duel(champion, candidate, seconds) < 1000
+    assert (champion.steps, candidate.steps) == (2 + rounds, rounds)
 
 
 def test_a_system_that_diverges_in_float32_says_so():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +27,8 @@ from handmade.errors import Diverged
 from handmade.plan import Plan
 
 SECONDS = 8.0  # about how long a calibration may take
-CLOSE = 0.1  # two candidates this near each other are timed once more: what else the machine did may have decided
+CLOSE = 0.15  # two candidates this near each other meet in a duel: what else the machine did may have decided
+LONG = 2.0  # seconds of a step that is too long, and a network too large, for duels
 TOLERANCE = 0.05  # relative difference of losses against float32; the measured noise of bf16 is well under 0.02
 
 
@@ -74,20 +76,13 @@ def choose(
     if "auto" not in (plan.precision, plan.channels_last, plan.threads):
         return fixed, []
     deadline = time.perf_counter() + seconds
-    timings: list[Timing] = []
 
-    def try_(choice: Choice) -> Timing:
-        best = min((t.seconds for t in timings), default=math.inf)
-        timing = _time(system, batch, choice, world, best, min(deadline, time.perf_counter() + seconds / 4))
-        before = next((k for k, earlier in enumerate(timings) if earlier.choice == choice), None)
-        if before is None:
-            timings.append(timing)
-        else:
-            timing = timings[before] = replace(timing, seconds=min(timing.seconds, timings[before].seconds))
-        return timing
+    def try_(choice: Choice, best: float = math.inf) -> tuple[Twin, Timing]:
+        twin = Twin(system, batch, choice, world)
+        return twin, twin.time(best, min(deadline, time.perf_counter() + seconds / 4))
 
-    reference = try_(Choice(first.precision, False, fixed.threads))
-    best = reference
+    _, reference = try_(Choice(first.precision, False, fixed.threads))
+    best, timings = reference, [reference]
     deadline += 16 * reference.seconds  # a large network's few steps must not run out of time
     for change in _changes(system, plan, reference.seconds, world):
         if time.perf_counter() > deadline:
@@ -96,14 +91,16 @@ def choose(
         if any(timing.choice == candidate for timing in timings):
             continue
         try:
-            timing = try_(candidate)
-            if abs(timing.seconds / best.seconds - 1) < CLOSE:
+            twin, timing = try_(candidate, best.seconds)
+            if abs(timing.seconds / best.seconds - 1) < CLOSE and world.device.type == "cpu" and best.seconds < LONG:
                 began = time.perf_counter()
-                best, timing = try_(best.choice), try_(candidate)
+                ratio = duel(Twin(system, batch, best.choice, world), twin, seconds / 4)
+                timing = replace(timing, seconds=ratio * best.seconds)
                 deadline += time.perf_counter() - began  # nobody else has less time for it
         except Diverged:  # in bf16, say, where float32 does not
             continue
-        if timing.seconds < 0.97 * best.seconds and _same(timing.loss, reference.loss):
+        timings.append(timing)
+        if timing.seconds < 0.98 * best.seconds and _same(timing.loss, reference.loss):
             best = timing
     decided = {name: getattr(plan, name) for name in ("precision", "channels_last") if getattr(plan, name) != "auto"}
     return replace(best.choice, **decided), timings
@@ -137,36 +134,61 @@ def _same(loss: float, reference: float) -> bool:
     return abs(loss - reference) <= TOLERANCE * max(abs(reference), 0.1)
 
 
-def _time(system: System, batch: Batch, choice: Choice, world: World, best: float, deadline: float) -> Timing:
-    """Play real steps on a copy: two to warm up and compare losses, then up to twelve that count."""
-    threads = torch.get_num_threads()
-    random = torch.get_rng_state()
-    torch.set_num_threads(choice.threads)
-    twin = copy.deepcopy(system)
-    alone = World(device=world.device)
-    apply(choice, twin, alone)
-    players = players_of(twin)
-    for player in players.values():
-        fuse(player.optimizer, world.device, choice.precision)
-    table = Table(twin, players, alone)
-    placed = place(batch, world.device, choice.channels_last)
-    losses, times = [], []
-    try:
-        for step in range(14):
-            began = time.perf_counter()
-            turns = list(table.play([placed], seed=step))
-            if world.device.type == "cuda":
+class Twin:
+    """A copy of the system that plays real steps, computing as one candidate would."""
+
+    def __init__(self, system: System, batch: Batch, choice: Choice, world: World):
+        self.choice, self.alone = choice, World(device=world.device)
+        self.twin = copy.deepcopy(system)
+        apply(choice, self.twin, self.alone)
+        players = players_of(self.twin)
+        for player in players.values():
+            fuse(player.optimizer, world.device, choice.precision)
+        self.table = Table(self.twin, players, self.alone)
+        self.batch, self.steps = place(batch, world.device, choice.channels_last), 0
+
+    def play(self) -> tuple[float, list[float]]:
+        """The seconds of one step, and the size of each loss; random numbers and threads stay as they were."""
+        threads, random = torch.get_num_threads(), torch.get_rng_state()
+        torch.set_num_threads(self.choice.threads)
+        began = time.perf_counter()
+        try:
+            turns = list(self.table.play([self.batch], seed=self.steps))
+            if self.alone.device.type == "cuda":
                 torch.cuda.synchronize()
-            times.append(time.perf_counter() - began)
-            if step < 2:
-                losses += [float(turn.loss.detach().abs()) for turn in turns]
-            elif time.perf_counter() > deadline or times[-1] > 1.5 * best:
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_rng_state(random)
+        seconds = time.perf_counter() - began
+        self.steps += 1
+        self.twin.step += 1
+        return seconds, [float(turn.loss.detach().abs()) for turn in turns]
+
+    def time(self, best: float, deadline: float) -> Timing:
+        """Two steps to warm up and compare losses, then up to twelve that count, fewer where they cannot be the best."""
+        losses = [*self.play()[1], *self.play()[1]]
+        least = math.inf
+        for _ in range(12):
+            seconds, _ = self.play()
+            least = min(least, seconds)  # what else the machine did only adds
+            if time.perf_counter() > deadline or seconds > 1.5 * best:
                 break
-            twin.step += 1
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_rng_state(random)
-    return Timing(choice, min(times[2:]), sum(losses) / len(losses))  # the least: what else the machine did only adds
+        return Timing(self.choice, least, sum(losses) / len(losses))
+
+
+def duel(champion: Twin, candidate: Twin, seconds: float) -> float:
+    """What the candidate's step takes of the champion's: both play step by step in turn, meeting the same disturbances.
+
+    seconds: after which they stop, but not before four steps of each
+    """
+    champion.play()
+    champion.play()
+    ratios: list[float] = []
+    deadline = time.perf_counter() + seconds
+    while len(ratios) < 4 or (len(ratios) < 12 and time.perf_counter() < deadline):
+        standard, _ = champion.play()
+        ratios.append(candidate.play()[0] / standard)
+    return statistics.median(ratios)
 
 
 def apply(choice: Choice, system: System, world: World) -> None:
