@@ -83,7 +83,7 @@ def _ours(
     from handmade.registry import find_room, system_class
 
     kind = system_class(find_room("dcgan"))
-    config = sys.modules[kind.__module__].Config(width=width)
+    config = sys.modules[kind.__module__].Config(width=width, at_once=True)
     torch.manual_seed(0)
     batch_ = ImageBatch(torch.rand(batch, 3, 64, 64) * 2 - 1, torch.zeros(batch, 0, dtype=torch.int64))
     plan = Plan(batch=batch, precision=precision, channels_last=channels_last, threads=threads or "auto")

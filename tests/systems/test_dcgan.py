@@ -46,7 +46,7 @@ def test_weights_start_as_the_paper_says():
 @pytest.mark.parametrize("size", [8, 16, 32, 64, 128])
 def test_pictures_of_every_size_go_in_and_come_out(size, channels):
     system = DCGAN(Config(latent=7, width=3), ImageSpec(channels, size))
-    (turns,) = system.objective(batch_of(3, channels, size))
+    turns = list(system.objective(batch_of(3, channels, size)))
     assert [turn.player for turn in turns] == ["discriminator", "generator"]
     assert all(turn.loss.dtype == torch.float32 and turn.loss.isfinite() for turn in turns)
     assert system.generate(n=2).pixels.shape == (2, channels, size, size)
@@ -58,14 +58,18 @@ def test_a_size_that_cannot_be_drawn_is_refused_by_name(size):
         DCGAN(Config(), ImageSpec(3, size))
 
 
-def test_the_two_losses_are_the_equations_of_the_docstring():
-    system = DCGAN(Config(width=4), ImageSpec(3, 16)).eval()  # without batch statistics both networks are functions
+@pytest.mark.parametrize("at_once", [False, True])
+def test_the_two_losses_are_the_equations_of_the_docstring(at_once):
+    system = DCGAN(
+        Config(width=4, at_once=at_once), ImageSpec(3, 16)
+    ).eval()  # without batch statistics both networks are functions
     real = batch_of(5)
     system.dice = Dice(seed=1)
     fake = system.generator(system.dice.normal(5, 100, 1, 1))
     p_real, p_fake = system.discriminator(real.pixels).sigmoid(), system.discriminator(fake).sigmoid()
     system.dice = Dice(seed=1)
-    ((judge, forger),) = system.objective(real)
+    moves = list(system.objective(real))
+    judge, forger = moves[0] if at_once else moves
     assert torch.allclose(judge.loss, -(p_real.log().mean() + (1 - p_fake).log().mean()), atol=1e-5)
     assert torch.allclose(forger.loss, -p_fake.log().mean(), atol=1e-5)
 
@@ -76,17 +80,20 @@ def test_the_penalty_is_laid_on_the_judge_only_on_its_steps():
     losses = []
     for step in (0, 1, 3, 4):
         system.step, system.dice = step, Dice(seed=1)
-        losses.append(float(next(system.objective(ones))[0].loss.detach()))
+        losses.append(float(next(system.objective(ones)).loss.detach()))
     assert losses[0] == losses[3] > losses[1] == losses[2]
 
 
-def test_both_players_learn_from_one_judgement_and_nobody_sees_the_others_move():
-    system = DCGAN(Config(width=4), ImageSpec(3, 16))
+@pytest.mark.parametrize("at_once", [False, True])
+def test_the_forger_learns_from_the_judge_that_has_just_moved_or_both_from_one_judgement(at_once):
+    system = DCGAN(Config(width=4, at_once=at_once), ImageSpec(3, 16))
     judged, before = [], [parameter.detach().clone() for parameter in system.parameters()]
-    system.discriminator.register_forward_hook(lambda module, given, logits: judged.append(logits))
+    system.discriminator.register_forward_hook(lambda module, given, logits: judged.append(logits.detach()))
     turns = list(Table(system, players_of(system), World()).play([batch_of(4)], seed=0))
-    assert len(judged) == 2  # the real ones once, the drawn ones once
-    assert float(turns[1].loss.detach()) == pytest.approx(float(softplus(-judged[1].detach()).mean()))
+    assert len(judged) == (2 if at_once else 3)  # the real ones once, the drawn ones once or twice
+    assert float(turns[1].loss.detach()) == pytest.approx(float(softplus(-judged[-1]).mean()))
+    assert not torch.allclose(judged[0], judged[-1])
+    assert at_once or not torch.allclose(judged[1], judged[2])  # the same pictures, by another judge
     assert all(not torch.equal(old, new) for old, new in zip(before, system.parameters(), strict=True))
 
 

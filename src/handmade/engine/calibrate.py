@@ -21,6 +21,7 @@ from torch import nn
 from handmade.core import Batch, System
 from handmade.engine.convolution import any_fits, use_patches
 from handmade.engine.devices import World, fuse, place, prepare
+from handmade.engine.halving import any_halves, use_halving
 from handmade.engine.turns import Table, players_of
 from handmade.engine.winograd import any_wide, use_winograd
 from handmade.errors import Diverged
@@ -40,7 +41,7 @@ class Choice:
     channels_last: bool = False
     threads: int = 1
     patches: bool = False  # what can be a matrix product of patches or whole pictures is one (convolution.py)
-    winograd: bool = False  # wide 3 x 3 convolutions with fewer multiplications (winograd.py)
+    winograd: bool = False  # wide convolutions with fewer multiplications (winograd.py, halving.py)
 
     def __str__(self) -> str:
         layout = "channels last" if self.channels_last else "channels first"
@@ -119,7 +120,7 @@ def _changes(system: System, plan: Plan, seconds: float, world: World) -> list[C
         changes.append(lambda c: replace(c, channels_last=True))
     if alone and any_fits(system):
         changes.append(lambda c: replace(c, patches=True))
-    if alone and any_wide(system):
+    if alone and (any_wide(system) or any_halves(system)):
         changes.append(lambda c: replace(c, winograd=True))
         if plan.channels_last == "auto":  # those put the channels last themselves: what did not pay before may now
             changes.append(lambda c: replace(c, channels_last=True))
@@ -197,6 +198,7 @@ def apply(choice: Choice, system: System, world: World) -> None:
         use_patches(system)
     if choice.winograd:
         use_winograd(system)
+        use_halving(system)
     prepare(system, world, choice.precision, choice.channels_last)
 
 

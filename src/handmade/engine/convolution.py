@@ -9,7 +9,7 @@ matrix product with nothing to slide. The values are the same; whether it pays i
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
 import torch
@@ -35,7 +35,7 @@ def any_fits(network: nn.Module) -> bool:
 
 def _wide(module: nn.Module) -> TypeGuard[nn.Conv2d | nn.ConvTranspose2d]:
     """Square, strided, undilated, ungrouped, zero-padded, and wide."""
-    if not _plain(module) or isinstance(module.padding, str):
+    if not plain(module) or isinstance(module.padding, str):
         return False
     square = len({*module.kernel_size}) == len({*module.stride}) == 1 and module.stride[0] > 1
     return square and min(module.in_channels, module.out_channels) >= NARROWEST
@@ -43,10 +43,10 @@ def _wide(module: nn.Module) -> TypeGuard[nn.Conv2d | nn.ConvTranspose2d]:
 
 def _may_cover(module: nn.Module) -> TypeGuard[nn.Conv2d | nn.ConvTranspose2d]:
     """No padding, and no small kernel that slides: whether it is as large as the picture is seen when there is one."""
-    return _plain(module) and module.padding == (0, 0) and min(module.kernel_size) > 3
+    return plain(module) and module.padding == (0, 0) and min(module.kernel_size) > 3
 
 
-def _plain(module: nn.Module) -> TypeGuard[nn.Conv2d | nn.ConvTranspose2d]:
+def plain(module: nn.Module) -> TypeGuard[nn.Conv2d | nn.ConvTranspose2d]:
     """Undilated, ungrouped, zero-padded."""
     if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d) or module.padding_mode != "zeros":
         return False
@@ -83,13 +83,47 @@ def _covering(module: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
 
 
 def _strided(module: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    how = (module.stride, module.padding, isinstance(module, nn.ConvTranspose2d))
+    return strided(module, x, Ways(module))
+
+
+def strided(module: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, ways: Ways) -> Tensor:
+    """A strided convolution, or a transposed one, (B, C, H, W) -> (B, O, H', W'), with products of one's own."""
 
     def convolve(x: Tensor) -> Tensor:
         later = _Later()
-        return _Strided.apply(x, _Weight.apply(module.weight, x.dtype, later), how, later)  # type: ignore
+        dtype = x.dtype if ways.reads_weight else module.weight.dtype
+        return _Strided.apply(x, _Weight.apply(module.weight, dtype, later), ways, later)  # type: ignore
 
     return as_autocast_would(module, x, convolve)
+
+
+class Ways:
+    """How a layer's results and gradients are computed; here the results by the library, the weight's by patches."""
+
+    reads_weight = True  # in the type of the pictures
+
+    def __init__(self, module: nn.Conv2d | nn.ConvTranspose2d):
+        self.transposed = isinstance(module, nn.ConvTranspose2d)
+        self.kernel, self.stride, self.padding = module.kernel_size, module.stride, module.padding
+
+    def result(self, x: Tensor, weight: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, O, H', W')."""
+        how = (self.stride, self.padding, [1, 1], self.transposed, [0, 0], 1)
+        return torch.ops.aten.convolution(x, weight, None, *how)
+
+    def gradients(self, gradient: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
+        """Those of the pictures and of the weight, where wanted, by the library, which differentiates them again."""
+        how = (self.stride, self.padding, [1, 1], self.transposed, [0, 0], 1)
+        found = torch.ops.aten.convolution_backward(gradient, x, weight.to(x.dtype), None, *how, [*wanted, False])
+        return list(found[:2])
+
+    def towards_input(self, gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor | None:
+        """What the pictures had to do with it, (B, C, H, W)."""
+        return self.gradients(gradient, x, weight, (True, False))[0]
+
+    def towards_weight(self, small: Tensor, large: Tensor) -> Tensor:
+        """What the weight had to do with it: (B, O, h, w) on the strided side, (B, C, H, W) on the other -> (O, C, k, k)."""
+        return weight_gradient(small, large, self.kernel[0], self.stride[0], int(self.padding[0]))
 
 
 class _Later:
@@ -119,29 +153,26 @@ class _Weight(torch.autograd.Function):
 
 
 class _Strided(torch.autograd.Function):
-    """A strided convolution, or a transposed one, (B, C, H, W) -> (B, O, H', W')."""
+    """Results and gradients in their ways; second derivatives through the library."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, how: Any, later: _Later) -> Tensor:  # pyright: ignore
+    def forward(ctx: Any, x: Tensor, weight: Tensor, ways: Ways, later: _Later) -> Tensor:  # pyright: ignore
         ctx.save_for_backward(x, weight)
-        ctx.how, ctx.later = how, later
-        stride, padding, transposed = how
-        return torch.ops.aten.convolution(x, weight, None, stride, padding, [1, 1], transposed, [0, 0], 1)
+        ctx.ways, ctx.later = ways, later
+        return ways.result(x, weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
-        (x, weight), (stride, padding, transposed) = ctx.saved_tensors, ctx.how
+        (x, weight), ways = ctx.saved_tensors, ctx.ways
         for_x, for_weight = ctx.needs_input_grad[:2]
         ctx.later.product = None  # of an earlier pass that was not after it
-        by_patches = for_weight and not torch.is_grad_enabled()  # second derivatives go through the library
-        dx, dw, _ = torch.ops.aten.convolution_backward(
-            gradient, x, weight, None, stride, padding, [1, 1], transposed, [0, 0], 1,
-            [for_x, for_weight and not by_patches, False],
-        )  # fmt: skip
-        if by_patches:
-            small, large = (x, gradient) if transposed else (gradient, x)
-            kernel = (weight.shape[-1], stride[0], padding[0])
-            ctx.later.product = functools.partial(weight_gradient, small.detach(), large.detach(), *kernel)
+        if torch.is_grad_enabled():
+            dx, dw = ways.gradients(gradient, x, weight, (for_x, for_weight))
+            return dx, dw if dw is None else dw.to(weight.dtype), None, None
+        dx, dw = ways.towards_input(gradient, x, weight) if for_x else None, None
+        if for_weight:
+            small, large = (x, gradient) if ways.transposed else (gradient, x)
+            ctx.later.product = functools.partial(ways.towards_weight, small.detach(), large.detach())
             dw = weight.new_zeros(()).expand_as(weight)  # a stand-in: strides of nothing but 0, and no memory
         return dx, dw, None, None
 

@@ -12,7 +12,7 @@ pays is measured by calibration, like everything else.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -62,19 +62,23 @@ def _forward(module: nn.Conv2d, x: Tensor) -> Tensor:
         return nn.Conv2d.forward(module, x)
 
     def convolve(x: Tensor) -> Tensor:
-        return _Convolution.apply(x, module.weight, _kernels_of(module, x.dtype), int(module.padding[0]))  # type: ignore
+        kernels = kept(module, _kernels, x.dtype)
+        return _Convolution.apply(x, module.weight, kernels, int(module.padding[0]))  # type: ignore
 
     return as_autocast_would(module, x, convolve)
 
 
-def _kernels_of(module: nn.Conv2d, dtype: torch.dtype) -> Tensor:
-    """The kernels of a layer, which are kept until a player moves or its weight is written."""
-    now = (Moves.count, module.weight._version, module.weight.data_ptr(), dtype)
-    known, kernels = vars(module).get("_winograd", (None, None))
+def kept(
+    module: nn.Conv2d | nn.ConvTranspose2d, make: Callable[[Tensor, torch.dtype], Tensor], dtype: torch.dtype
+) -> Tensor:
+    """What is made of a layer's weight, which is kept until a player moves or the weight is written."""
+    weight = module.weight
+    now = (Moves.count, weight._version, weight.data_ptr(), dtype)
+    known, made = vars(module).get("_winograd", (None, None))
     if known != now:
-        kernels = _kernels(module.weight.detach(), dtype)
-        vars(module)["_winograd"] = (now, kernels)
-    return kernels
+        made = make(weight.detach(), dtype)
+        vars(module)["_winograd"] = (now, made)
+    return made
 
 
 class _Convolution(torch.autograd.Function):
@@ -87,7 +91,7 @@ class _Convolution(torch.autograd.Function):
         height, width = (side + 2 * padding - 2 for side in x.shape[2:])
         h, w = -(-height // 2), -(-width // 2)  # tiles; the last ones may reach beyond the picture
         out = x.new_empty(len(x), h, 2, w, 2, len(weight))
-        for part in _parts(len(x), h * w):
+        for part in parts(len(x), h * w):
             products = (_sums(x[part], padding, h, w) @ kernels.mT).view(4, 4, -1, h, w, len(weight))
             rows = x.new_empty(2, *products.shape[1:])  # (2, 4, b, h, w, O)
             _results(products, rows)
@@ -107,7 +111,7 @@ class _Convolution(torch.autograd.Function):
         h, w = (-(-side // 2) for side in gradient.shape[2:])
         dx = x.new_empty(len(x), 2 * h + 2, 2 * w + 2, x.shape[1]) if for_x else None
         totals = []
-        for part in _parts(len(x), h * w):
+        for part in parts(len(x), h * w):
             shares = _shares(gradient[part], h, w)
             if dx is not None:
                 _sums_back(shares @ kernels, dx[part], h, w)
@@ -137,7 +141,7 @@ def _both(like: Tensor) -> Tensor:
     return torch.kron(taps, taps)
 
 
-def _parts(count: int, tiles: int) -> Iterator[slice]:
+def parts(count: int, tiles: int) -> Iterator[slice]:
     """Pictures whose tiles go into one product."""
     together = max(1, TILES // tiles)
     return (slice(k, k + together) for k in range(0, count, together))

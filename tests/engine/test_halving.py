@@ -1,0 +1,146 @@
+"""Convolutions that halve or double with fewer multiplications: the library's results and gradients, from other products."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from handmade.engine import halving, winograd
+from handmade.engine.calibrate import Choice, apply
+from handmade.engine.devices import World
+from handmade.engine.turns import Player
+
+PLAIN = {"halves": nn.Conv2d(5, 4, 4, 2, 1), "doubles": nn.ConvTranspose2d(5, 4, 4, 2, 1, bias=False)}
+SIZES = [(8, 8), (4, 12), (6, 10), (9, 7), (2, 3)]  # also those that do not fill their last tile, or have odd sides
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    """Every such convolution counts as wide, and few tiles go into one product."""
+    monkeypatch.setattr(halving, "NARROWEST", 1)
+    monkeypatch.setattr(winograd, "TILES", 5)
+
+
+def two(layer: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """A layer as the library computes it, and as we do."""
+    ours = copy.deepcopy(layer)
+    halving.use_halving(ours)
+    return layer, ours
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", PLAIN)
+def test_results_and_gradients_are_the_librarys(kind, size, layout):
+    torch.manual_seed(0)
+    plain, ours = two(copy.deepcopy(PLAIN[kind]).double().to(memory_format=layout))  # pyright: ignore[reportCallIssue]
+    x = torch.randn(3, 5, *size, dtype=torch.double).contiguous(memory_format=layout).requires_grad_()
+    wanted, got = plain(x), ours(x)
+    assert got.shape == wanted.shape and torch.allclose(got, wanted, atol=1e-12)
+    shares = torch.randn_like(wanted)
+    for a, b in zip(torch.autograd.grad(got, [x, *ours.parameters()], shares),
+                    torch.autograd.grad(wanted, [x, *plain.parameters()], shares), strict=True):  # fmt: skip
+        assert a.shape == b.shape and torch.allclose(a, b, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_in_bf16_the_error_is_of_the_size_of_rounding(kind):
+    torch.manual_seed(0)
+    plain, ours = two({"halves": nn.Conv2d, "doubles": nn.ConvTranspose2d}[kind](64, 64, 4, 2, 1))
+    x = torch.randn(2, 64, 16, 16, requires_grad=True)
+    wanted = plain(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = ours(x)
+    assert got.dtype == torch.bfloat16 and relative(got.float(), wanted) < 0.015
+    shares = torch.randn_like(wanted)
+    dx, dw = torch.autograd.grad(got, [x, ours.weight], shares.bfloat16())
+    true_dx, true_dw = torch.autograd.grad(wanted, [x, plain.weight], shares)
+    assert dw.dtype == torch.float32 and relative(dx, true_dx) < 0.015 and relative(dw, true_dw) < 0.015
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_a_gradient_of_the_gradient_is_the_librarys(kind):
+    """As a gradient penalty takes it, on top of an ordinary loss."""
+    torch.manual_seed(0)
+    found = []
+    for layer in two(copy.deepcopy(PLAIN[kind]).double()):
+        x = torch.linspace(-1, 1, 2 * 5 * 36, dtype=torch.double).view(2, 5, 6, 6).requires_grad_()
+        y = layer(x).square().sum()
+        (slope,) = torch.autograd.grad(y, x, create_graph=True)
+        found.append(torch.autograd.grad(y + slope.square().sum(), layer.weight)[0])
+    assert torch.allclose(found[0], found[1], rtol=1e-9)
+
+
+def test_a_pass_that_is_not_after_the_weight_computes_nothing_for_it(monkeypatch):
+    _, ours = two(PLAIN["halves"])
+    asked = []
+    really = halving.weight_gradient
+    monkeypatch.setattr(halving, "weight_gradient", lambda *sides: asked.append(0) or really(*sides))
+    x = torch.randn(2, 5, 6, 6, requires_grad=True)
+    y = ours(x).sum()
+    y.backward(inputs=[x], retain_graph=True)
+    assert not asked and x.grad is not None
+    y.backward(inputs=[ours.weight])
+    assert asked and ours.weight.grad is not None
+
+
+def test_kernels_follow_the_weight_and_are_kept_while_it_stays():
+    torch.manual_seed(0)
+    plain, ours = two(nn.Conv2d(16, 16, 4, 2, 1))
+    x = torch.randn(2, 16, 6, 6)
+    for layer in (plain, ours):
+        layer(x).square().mean().backward()
+        Player("one", torch.optim.Adam(layer.parameters(), 0.1, fused=True)).move()
+    assert relative(ours(x), plain(x)) < 1e-4
+    kept = vars(ours)["_winograd"][1]
+    ours(x)
+    assert vars(ours)["_winograd"][1] is kept
+
+
+def test_without_gradients_the_library_computes():
+    torch.manual_seed(0)
+    plain, ours = two(nn.Conv2d(16, 16, 4, 2, 1))
+    x = torch.randn(2, 16, 6, 6)
+    with torch.no_grad():
+        assert torch.equal(ours(x), plain(x))
+    assert not torch.equal(ours(x), plain(x))
+
+
+@pytest.mark.parametrize(
+    ("layer", "fits"),
+    [
+        (nn.Conv2d(128, 160, 4, 2, 1), True),
+        (nn.ConvTranspose2d(160, 128, 4, 2, 1), True),
+        (nn.Conv2d(128, 64, 4, 2, 1), False),
+        (nn.Conv2d(128, 128, 4, 2), False),
+        (nn.Conv2d(128, 128, 4, 1, 1), False),
+        (nn.Conv2d(128, 128, 3, 2, 1), False),
+        (nn.Conv2d(128, 128, 4, 2, 1, groups=2), False),
+        (nn.Conv2d(128, 128, 4, 2, 1, dilation=2), False),
+        (nn.Conv2d(128, 128, 4, 2, 1, padding_mode="reflect"), False),
+        (nn.Conv2d(128, 128, 4, padding="same"), False),
+        (nn.ConvTranspose2d(128, 128, 4, 2, 1, output_padding=1), False),
+    ],
+)
+def test_wide_4_x_4_convolutions_that_stride_fit(layer, fits, monkeypatch):
+    monkeypatch.setattr(halving, "NARROWEST", 128)
+    assert halving.any_halves(nn.Sequential(layer)) is fits
+
+
+@pytest.mark.parametrize("patches", [False, True])
+def test_the_choice_is_applied_also_where_patches_were_chosen(patches):
+    class Wide(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(256, 256, 4, 2, 1)
+
+    wide = Wide()
+    apply(Choice(winograd=True, patches=patches), wide, World())
+    assert wide.layer.forward.func is halving._forward
