@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.record import Part, figure, paired, record_parts
+from benchmarks.record import Part, bounded, figure, paired, record_parts
 from benchmarks.workers import Contestant, rounds
 
 SIZE, ROUNDS = 128, 7
@@ -188,10 +188,7 @@ def quality() -> Part:
         for key, score in scores.items():
             for start, goals in GOALS.items():
                 if run in goals and (key == start or key.startswith(f"{start} ")):
-                    word, bound = goals[run]
-                    holds = score.value >= bound if word == "at least" else score.value <= bound
-                    about = f"`{name}`, {key}: {score.about}"
-                    figures[f"{run} {key}"] = figure(score.value, f"{word} {bound:g}", holds, about)
+                    figures[f"{run} {key}"] = bounded(score.value, *goals[run], f"`{name}`, {key}: {score.about}")
     return rows, figures
 
 

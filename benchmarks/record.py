@@ -68,6 +68,11 @@ def figure(value: float, goal: str, holds: bool, about: str, **more: Any) -> dic
     return {"value": round(value, 4), "goal": goal, "holds": bool(holds), "about": about, **more}
 
 
+def bounded(value: float, word: str, bound: float, about: str) -> dict[str, Any]:
+    """One number to quote that is to be "at least" or "at most" its bound."""
+    return figure(value, f"{word} {bound:g}", value >= bound if word == "at least" else value <= bound, about)
+
+
 def paired(ours: list[float], theirs: list[float]) -> dict[str, float]:
     """Median, lowest and highest of the ratios theirs / ours of seconds taken in turn: above 1, ours is faster."""
     ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))

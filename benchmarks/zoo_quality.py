@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-from benchmarks.record import Part, figure, record_parts
+from benchmarks.record import Part, bounded, record_parts
 from handmade import api
 from handmade.registry import zoo
 
@@ -26,9 +26,7 @@ def shipped(name: str) -> Part:
     scores = api.evaluate(f"zoo:{name}", 2000)
     figures = {}
     for key, (word, bound) in GOALS.get(name, {}).items():
-        value = scores[key].value
-        holds = value >= bound if word == "at least" else value <= bound
-        figures[f"{name} {key}"] = figure(value, f"{word} {bound:g}", holds, f"`{name}`, {key}: {scores[key].about}")
+        figures[f"{name} {key}"] = bounded(scores[key].value, word, bound, f"`{name}`, {key}: {scores[key].about}")
     return [{"recipe": name, "scores": {key: score._asdict() for key, score in scores.items()}}], figures
 
 

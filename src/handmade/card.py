@@ -13,7 +13,7 @@ def model_card(recipe: Recipe, folder: Path) -> str:
     """A model card in Markdown, from the recipe and from what the run has recorded so far."""
     run, room = Run(folder), recipe.room
     scores = [event for event in run.events("score")]
-    ends = [event for event in run.events("end")]
+    steps = [event["step"] for event in run.events("end")]
     lines = [
         f"# {room.title}: {recipe.name}",
         "",
@@ -22,7 +22,7 @@ def model_card(recipe: Recipe, folder: Path) -> str:
         f"- recipe: `{recipe.name}` (everything that decides a result is in `recipe.toml`)",
         f"- data: `{dict(recipe.data)}`",
         f"- paper: {room.system.get('paper', 'none')}",
-        f"- steps: {ends[-1]['step'] if ends else 0}, seconds: {ends[-1]['seconds'] if ends else 0:.0f}",
+        f"- steps: {steps[-1] if steps else 0}, seconds: {run.trained_for():.0f}",
     ]
     if scores:
         lines += [
