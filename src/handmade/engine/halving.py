@@ -135,15 +135,8 @@ def _sums(x: Tensor, h: int, w: int) -> Tensor:
     rows = pad(x.permute(0, 2, 3, 1), (0, 0, 1, after[1], 1, after[0])).contiguous()  # (b, 4 h + 2, 4 w + 2, C)
     down = x.new_empty(3, len(x), h, 2, 4 * w + 2, x.shape[1])
     sums = x.new_empty(3, 3, len(x), h, w, 2, 2, x.shape[1])
-    first, second, third = _thirds(rows, h, 1)
-    torch.sub(first, second, out=down[0])
-    down[1].copy_(second)
-    torch.sub(third, second, out=down[2])
-    first, second, third = _thirds(down, w, 4)
-    across = sums.permute(1, 0, 2, 3, 5, 4, 6, 7)  # (3, 3, b, h, 2, w, 2, C)
-    torch.sub(first, second, out=across[0])
-    across[1].copy_(second)
-    torch.sub(third, second, out=across[2])
+    _differences(_thirds(rows, h, 1), down)
+    _differences(_thirds(down, w, 4), sums.permute(1, 0, 2, 3, 5, 4, 6, 7))  # (3, 3, b, h, 2, w, 2, C)
     return sums.view(9, -1, 4 * x.shape[1])
 
 
@@ -164,6 +157,13 @@ def _thirds(rows: Tensor, tiles: int, axis: int) -> list[Tensor]:
     step = strides[axis]
     shape[axis : axis + 1], strides[axis : axis + 1] = [tiles, 2], [4 * step, step]
     return [rows.as_strided(shape, strides, rows.storage_offset() + 2 * k * step) for k in range(3)]
+
+
+def _differences(thirds: list[Tensor], out: Tensor) -> None:
+    """Three pixels into what the taps' sums are multiplied with, (3, ...)."""
+    torch.sub(thirds[0], thirds[1], out=out[0])
+    out[1].copy_(thirds[1])
+    torch.sub(thirds[2], thirds[1], out=out[2])
 
 
 def _differences_back(s: Tensor, thirds: list[Tensor], last: Tensor) -> None:
