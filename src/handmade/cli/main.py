@@ -62,7 +62,10 @@ def main(argv: list[str] | None = None) -> int:
     debug = "--debug" in argv
     argv = [word for word in argv if word != "--debug"]
     try:
-        return dispatch(argv)
+        try:
+            return dispatch(argv)
+        finally:
+            sys.stdout.flush()  # here, where a reader that has gone away is no error
     except HandmadeError as error:
         if debug:
             raise
