@@ -114,6 +114,16 @@ def test_s5_sixty_tricks_on_every_id_find_nothing_and_all_answers_are_alike(serv
     ask.close()
 
 
+def test_on_a_connection_that_is_kept_no_body_waits_until_its_head_is_acknowledged(server):
+    ask, times = Line(server), []
+    for _ in range(10):
+        began = time.perf_counter()
+        assert status(ask("/api/glossary")) == 200
+        times.append(time.perf_counter() - began)
+    ask.close()
+    assert min(times[1:]) < 0.03  # the operating system acknowledges after 40 ms
+
+
 def test_s5_an_id_that_exists_elsewhere_takes_as_long_as_one_that_does_not(server):
     def median(path):
         times = []
