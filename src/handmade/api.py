@@ -6,6 +6,7 @@ handmade.load(run).generate(n=16, seed=3).save(Path("out"))
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -24,6 +25,7 @@ from handmade.data.loader import Loader
 from handmade.data.source import Dataset, open_data
 from handmade.data.specs import Spec, spec_from_json, spec_to_json
 from handmade.engine import checkpoint, state
+from handmade.engine.budget import check_minutes
 from handmade.engine.devices import World, choose_device, compute_in, describe_machine, open_world, place, threads_kept
 from handmade.engine.ema import check_names
 from handmade.engine.memory import check_fits, keep_freed
@@ -91,8 +93,7 @@ def train(
     """
     began = time.monotonic() if began is None else began
     recipe = load_recipe(recipe, overrides, data) if isinstance(recipe, str) else recipe
-    if minutes is not None and not 0 < minutes < 1e6:
-        raise UserError(f"minutes must be more than 0, not {minutes}")
+    check_minutes(minutes)
     folder = Path(out) if out is not None else new_folder(runs_folder(), recipe.name)
     recipe, like = _started(recipe)
     with open_world() as world:
@@ -122,6 +123,7 @@ def resume(
 ) -> Run:
     """Go on with a run from its newest good checkpoint, to the end of its plan or for some more minutes."""
     began = time.monotonic() if began is None else began
+    check_minutes(minutes)
     run = find_run(run)
     recipe = read_recipe(run.folder / "recipe.toml", overrides)
     if checkpoint.steps(run.checkpoints):
@@ -135,12 +137,11 @@ def resume(
             raise UserError(
                 f"the data of {run.folder} is no longer what it was trained on ({saved} before, {spec} now)"
             )
-        if world.leads:
-            (run.folder / "stop").unlink(missing_ok=True)
         deadline = None if minutes is None else began + 60 * minutes
         follow = "train.steps" not in (overrides or {})
         fresh = not checkpoint.steps(run.checkpoints)
-        return _fit(recipe, _make(recipe, dataset, spec, world, fresh), run, world, deadline, observers, follow)
+        parts = _make(recipe, dataset, spec, world, fresh)
+        return _fit(recipe, parts, run, world, deadline, observers, follow, changed=bool(overrides))
 
 
 def _started(recipe: Recipe) -> tuple[Recipe, Spec | None]:
@@ -208,22 +209,17 @@ def _report(recipe: Recipe, dataset: Any, world: World, observers: Sequence[Obse
 
 
 def _fit(recipe: Recipe, parts: _Parts, run: Run, world: World, deadline: float | None,
-         observers: Sequence[Observer], follow: bool = True) -> Run:  # fmt: skip
-    trainer = Trainer(
-        parts.system,
-        parts.loader,
-        recipe.train,
-        run,
-        world,
-        preview=parts.preview,
-        score=parts.score,
-        deadline=deadline,
-        follow=follow,
-        observers=observers,
-    )
-    trainer.fit()
-    if world.leads:
-        run.write("README.md", model_card(recipe, run.folder))
+         observers: Sequence[Observer], follow: bool = True, changed: bool = False) -> Run:  # fmt: skip
+    trainer = Trainer(parts.system, parts.loader, recipe.train, run, world, preview=parts.preview, score=parts.score,
+                      deadline=deadline, follow=follow, observers=observers)  # fmt: skip
+    with run.locked() if world.leads else contextlib.nullcontext():
+        if world.leads:
+            (run.folder / "stop").unlink(missing_ok=True)  # of an earlier training
+            if changed:  # settings that were given to `resume` hold from now on
+                run.write("recipe.toml", recipe.to_toml())
+        trainer.fit()
+        if world.leads:
+            run.write("README.md", model_card(recipe, run.folder))
     return run
 
 

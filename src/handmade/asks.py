@@ -41,6 +41,8 @@ class Parameter:
             raise UserError(f"{self.name} must be {_words[self.kind]}, not {value!r}") from None
         if self.choices and right not in self.choices:
             raise UserError(f"{self.name} cannot be {value!r}{did_you_mean(str(value), map(str, self.choices))}")
+        if self.kind is int and abs(right) >= 2**63:
+            raise UserError(f"{self.name} must have fewer digits than {value!r}")
         if self.limits and not self.limits.low <= right <= self.limits.high:
             raise UserError(f"{self.name} must lie between {self.limits.low:g} and {self.limits.high:g}, not {value!r}")
         return right

@@ -35,5 +35,5 @@ class Plan:
     log_every: Count = 10
     stop_after: Count | None = None  # scores without improvement before the run stops; the best weights are then used
     keep: Annotated[int, Field(ge=2, strict=True)] = 2  # newest checkpoints kept, beside the best
-    seed: Annotated[int, Field(ge=0, strict=True)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**62, strict=True)] = 0
     shard: StrictBool = False  # split one player's weights over the processes (FSDP2)

@@ -190,7 +190,11 @@ def room_module(room: Room, name: str) -> ModuleType:
             raise UserError(f"room {room.name} has no {path.name}")
         module = importlib.util.module_from_spec(spec)
         sys.modules[qualified] = module
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[qualified]  # half-made: once it is mended, it is imported anew
+            raise
     return module
 
 

@@ -358,23 +358,6 @@ def test_json_is_one_document_and_the_talk_goes_elsewhere(say, trained, tmp_path
         assert done.code == 0 and isinstance(json.loads(done.out), dict | list), (words, done)
 
 
-@pytest.mark.parametrize("words", [["list"], ["--version"]], ids=str)
-def test_a_reader_that_goes_away_is_no_error(words):
-    import os
-    import subprocess
-    import sys
-
-    reading, writing = os.pipe()
-    os.close(reading)
-    line, kept = (
-        [sys.executable, "-m", "handmade", *words],
-        {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
-    )
-    done = subprocess.run(line, env=kept, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
-    os.close(writing)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 @pytest.mark.parametrize(
     ("recipes", "code", "named"),
     [

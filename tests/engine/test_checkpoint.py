@@ -116,6 +116,17 @@ def test_a_folder_that_cannot_be_written_is_an_error_and_leaves_the_others(tmp_p
     assert checkpoint.verify(tmp_path / "000001")
 
 
+def test_where_another_process_could_not_write_its_piece_nothing_is_published(tmp_path):
+    class Two(World):
+        def anyone(self, flag):
+            return True  # the other one has no space left
+
+    save(tmp_path, 1)
+    with pytest.raises(HandmadeError, match="cannot save step 2 .*earlier checkpoints are intact"):
+        checkpoint.write(tmp_path, 2, {"weights": {"w": torch.ones(3)}}, {}, Two())
+    assert [path.name for path in tmp_path.iterdir()] == ["000001"]
+
+
 @pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"\xff" * 64, (2**40).to_bytes(8, "little") + b"{}"])
 def test_what_is_no_safetensors_file_is_damaged(tmp_path, content):
     path = tmp_path / "weights.safetensors"

@@ -84,6 +84,8 @@ def test_a_kernel_that_has_room_to_slide_slides():
     [
         nn.Conv2d(256, 256, 3, 1, 1),
         nn.Conv2d(256, 128, 4, 2, 1),
+        nn.Conv2d(256, 256, 4, 2, (2, 1)),
+        nn.ConvTranspose2d(256, 256, 4, 2, (1, 0)),
         nn.Conv2d(256, 256, 4, 2, 1, groups=2),
         nn.Conv2d(256, 256, 4, 2, 1, padding_mode="reflect"),
         nn.Conv2d(256, 256, 4, 2, 1, dilation=2),

@@ -2,13 +2,18 @@
 
 import json
 import math
+import resource
+import shutil
 
 import pytest
 import torch
+from PIL import Image
 
 from commands import differing
 from handmade import api
+from handmade.core import Score
 from handmade.engine import checkpoint
+from handmade.engine.preview import write_previews
 from handmade.errors import Damaged, Diverged, UserError
 
 
@@ -164,6 +169,36 @@ def test_stopping_early_keeps_the_best_and_uses_it(tmp_path):
     scores = {e["step"]: e["scores"]["error"]["value"] for e in run.events("score")}
     assert last < 400 and best == min(scores, key=scores.get) and best < last
     assert api.load(run).step == best and api.load(run, "latest").step == last
+
+
+def test_a_yardstick_that_is_no_number_is_worse_than_any(tmp_path, monkeypatch):
+    from handmade.engine.trainer import Trainer
+
+    values, really = iter([math.nan, 3.0, math.nan, 2.0, 1.0]), Trainer.__init__
+
+    def scored(self, *args, **kwargs):
+        really(self, *args, **kwargs)
+        self.score_system = lambda system: {"error": Score(next(values), "stub", "lower")}
+
+    monkeypatch.setattr(Trainer, "__init__", scored)
+    run = train(tmp_path / "run", train__steps=20, train__score_every=5, train__stop_after=2)
+    assert run.marked("best") == run.marked("latest") == 20  # not stopped, though one score in between was none
+
+
+def test_a_run_with_more_sheets_than_a_process_may_open_gets_its_film(tmp_path):
+    run = train(tmp_path / "run", train__steps=10, train__sample_every=10)
+    last = run.folder / "samples" / "000010"
+    for step in range(11, 100):
+        shutil.copytree(last, run.folder / "samples" / f"{step:06d}")
+    (run.folder / "film.gif").unlink()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, before[1]))
+    try:
+        write_previews(run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    with Image.open(run.folder / "film.gif") as film:
+        assert film.n_frames > 1
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ FIELDS: Mapping[str, tuple[type, ...]] = {  # every field an origin may have, an
     "item": (int,),  # which one of the items that the ask made; absent for a sheet
 }
 REQUIRED = ("recipe", "ask", "file")
+MOST_THREADS = 4096
 
 
 def describe_file(origin: Mapping[str, Any], file: str, item: int | None = None) -> dict[str, Any]:
@@ -274,6 +275,8 @@ def _fault(origin: Any) -> str | None:
         kinds = FIELDS[name]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             return f'a "{name}" that is not {" or ".join(kind.__name__ for kind in kinds)}'
+    if not 1 <= origin.get("threads", 1) <= MOST_THREADS:
+        return f"a number of threads that is not 1 to {MOST_THREADS}"
     arguments = origin.get("arguments", {})
     for value in [*origin.values(), *arguments, *arguments.values()]:
         if not _is_plain(value) and value is not arguments:

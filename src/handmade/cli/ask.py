@@ -10,7 +10,7 @@ from typing import Any
 
 from handmade.asks import Ask, Parameter
 from handmade.cli.main import Parser
-from handmade.errors import UserError, did_you_mean
+from handmade.errors import Damaged, UserError, did_you_mean
 
 
 def ask_(parser: Parser, arguments: list[str]) -> int:
@@ -18,9 +18,9 @@ def ask_(parser: Parser, arguments: list[str]) -> int:
     parser.add_argument("run", metavar="RUN", help="a path, a name under runs/, `latest`, or zoo:ROOM/RECIPE")
     parser.add_argument("ask", metavar="ASK", nargs="?", help="what to ask for; left out: what can be asked")
     words = [word for word in arguments if word not in ("-h", "--help")]
-    wanted, rest = parser.parse_known_args(words)
     if not words:
         parser.parse_args(arguments)
+    wanted, rest = parser.parse_known_args(words)
     from handmade import api
     from handmade.core import asks_of
     from handmade.recipe import read_recipe
@@ -138,9 +138,13 @@ def recreate_(parser: Parser, arguments: list[str]) -> int:
     path, out = Path(wanted.file), Path(wanted.out)
     if not path.is_file():
         raise UserError(f"no file {path}")
+    if out.resolve() == path.resolve().parent:
+        raise UserError(f"{path} stands in {out}, and would be written over: choose another --out")
     from handmade.artifacts.provenance import read_origin
 
     origin = read_origin(path)
+    if lacking := [name for name in ("run", "step", "sha256") if name not in origin]:
+        raise Damaged(f"{path}: its note of origin has no {lacking[0]}")
     import torch
 
     from handmade import api

@@ -35,10 +35,10 @@ def data_(parser: Parser, arguments: list[str]) -> int:
         raise UserError(f"data {wanted.verb} needs a name ({', '.join(sources())})")
     _refuse(wanted, rest)
     if wanted.verb == "show":
-        options = _options(rest) | ({} if wanted.attribute is None else {"attribute": wanted.attribute})
+        options = _options("show", rest) | ({} if wanted.attribute is None else {"attribute": wanted.attribute})
         _show(wanted.name, options, wanted.text, wanted.json)
     elif wanted.verb == "doubt":
-        _doubt(wanted, _options(rest))
+        _doubt(wanted, _options("doubt", rest))
     else:
         verbs[wanted.verb](wanted.name, wanted.json)
     return 0
@@ -55,14 +55,14 @@ def _refuse(wanted: Any, rest: Sequence[str]) -> None:
         raise UserError(f"data {wanted.verb} does not know {strange[0]}; see `handmade data --help`")
 
 
-def _options(words: Sequence[str]) -> dict[str, str]:
+def _options(verb: str, words: Sequence[str]) -> dict[str, str]:
     """Options of a data set from `--codec bpe`, `--codec=bpe` or `--data.codec bpe`."""
     options, left = {}, iter(words)
     for word in left:
         name, equals, value = word.partition("=")
         given = value if equals else next(left, None)
         if not name.startswith("--") or given is None:
-            raise UserError(f'data show does not know "{word}"; options are written --NAME VALUE')
+            raise UserError(f'data {verb} does not know "{word}"; options are written --NAME VALUE')
         options[name.removeprefix("--").removeprefix("data.")] = given
     return options
 
@@ -109,6 +109,8 @@ def _doubt(wanted: Any, options: dict[str, str]) -> None:
     if wanted.most is not None and wanted.most < 1:
         raise UserError(f"--most must be 1 or more, not {wanted.most}")
     table = wanted.out or Path("doubts.csv")
+    if table.is_dir() or table.suffix == ".png" or not table.parent.is_dir():
+        raise UserError(f"--out {table} must be a table to write, such as doubts.csv, in a folder that exists")
     for file in (table, table.with_suffix(".png")):  # before the work, not after it
         if file.exists():
             raise UserError(f"{file} exists, and may hold work of yours: choose another --out")

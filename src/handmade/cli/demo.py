@@ -105,7 +105,8 @@ def _train(parts: list[Part], folder: Path, deadline: float) -> list[Any]:
                     part.recipe, out=out, minutes=max(minutes, 0.02), observers=[Console()], progress=progress
                 )
             except HandmadeError as error:
-                raise type(error)(f"{part.recipe.name}: {error}") from None
+                error.args = (f"{part.recipe.name}: {error}",)
+                raise
             runs.append(run)
     return runs
 

@@ -17,6 +17,7 @@ from handmade import __version__
 from handmade.errors import HandmadeError, UserError, did_you_mean
 
 BEGAN = time.monotonic()
+NO_MEMORY = "there is not enough memory"
 
 WORDS = {  # word -> module, one line of help
     "demo": ("demo", "train small models of several families here, and open a gallery of what they made"),
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             return dispatch(argv)
         finally:
-            sys.stdout.flush()  # here, where a reader that has gone away is no error
+            print(end="", flush=True)  # here, where a reader that has gone away is no error
     except HandmadeError as error:
         if debug:
             raise
@@ -80,7 +81,12 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, MemoryError) as error:  # a full disk, a folder without permission, a machine without memory
         if debug:
             raise
-        print(f"handmade: {str(error) or 'there is not enough memory'}", file=sys.stderr)
+        print(f"handmade: {str(error) or NO_MEMORY}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:  # torch's own words for a machine without memory
+        if debug or not ("DefaultCPUAllocator" in str(error) or type(error).__name__ == "OutOfMemoryError"):
+            raise
+        print(f"handmade: {NO_MEMORY}", file=sys.stderr)
         return 1
 
 

@@ -9,9 +9,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from handmade.errors import UserError
+
 SAMPLES = 36  # pictures of the run over its length
 SCORE_SHARE = 0.06  # at most this share of the time goes into scores
 RESERVE = 3.0  # seconds kept for the end, beside a last sample, score and checkpoint: the film and the sheet
+
+
+def check_minutes(minutes: float | None) -> None:
+    """Raise UserError for a time that nobody can train for."""
+    if minutes is not None and not 0 < minutes < 1e6:
+        raise UserError(f"minutes must be more than 0 and less than a million, not {minutes}")
 
 
 @dataclass

@@ -103,8 +103,13 @@ def choose(
         timings.append(timing)
         if timing.seconds < 0.98 * best.seconds and _same(timing.loss, reference.loss):
             best = timing
-    decided = {name: getattr(plan, name) for name in ("precision", "channels_last") if getattr(plan, name) != "auto"}
-    return replace(best.choice, **decided), timings
+    return as_told(best.choice, plan), timings
+
+
+def as_told(choice: Choice, plan: Plan) -> Choice:
+    """A choice, but for what the plan decides itself."""
+    decided = {name: getattr(plan, name) for name in ("precision", "channels_last", "threads")}
+    return replace(choice, **{name: value for name, value in decided.items() if value != "auto"})
 
 
 def _changes(system: System, plan: Plan, seconds: float, world: World) -> list[Callable[[Choice], Choice]]:

@@ -48,13 +48,13 @@ def write(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], 
                 (draft / f"{name}.json").write_text(json.dumps(content), "utf-8")
     except (OSError, SafetensorError) as problem:
         error = problem
-    world.wait()
-    if world.leads and error is None:
+    whole = not world.anyone(error is not None)  # before it is published: a piece may be missing
+    if world.leads and whole:
         try:
             _publish(draft, target, step)
         except OSError as problem:
             error = problem
-    if world.anyone(error is not None):
+    if world.anyone(error is not None) or not whole:
         shutil.rmtree(draft, ignore_errors=True)
         size = sum(t.numel() * t.element_size() for group in tensors.values() for t in group.values()) / 1e6
         raise HandmadeError(

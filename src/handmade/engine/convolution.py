@@ -37,7 +37,7 @@ def _wide(module: nn.Module) -> TypeGuard[nn.Conv2d | nn.ConvTranspose2d]:
     """Square, strided, undilated, ungrouped, zero-padded, and wide."""
     if not plain(module) or isinstance(module.padding, str):
         return False
-    square = len({*module.kernel_size}) == len({*module.stride}) == 1 and module.stride[0] > 1
+    square = len({*module.kernel_size}) == len({*module.stride}) == len({*module.padding}) == 1 and module.stride[0] > 1
     return square and min(module.in_channels, module.out_channels) >= NARROWEST
 
 

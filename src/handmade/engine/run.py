@@ -138,7 +138,7 @@ class Run:
         """
         if at == "best" and (step := self.marked("best")) is not None:
             at = str(step)
-        if at.isdigit():
+        if at.isdecimal() and at.isascii():
             path = self.checkpoints / f"{int(at):06d}"
             if not path.is_dir():
                 raise UserError(

@@ -49,7 +49,7 @@ def open_tensors(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
         turned = set(json.loads(metadata.get("turned", "[]")))
         room = path.stat().st_size - start
         return {name: _stored(path, entry, start, room, name in turned) for name, entry in header.items()}, metadata
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error) as error:
         raise Damaged(f"{path} is not a safetensors file: {error}") from None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -77,7 +78,7 @@ class Trainer:
 
     def fit(self) -> Run:
         """Train to the end of the plan or of the time; return the run. Raises Diverged, Interrupted or HandmadeError."""
-        with self.run.locked() if self.world.leads else contextlib.nullcontext(), self._listening(), threads_kept():
+        with self._listening(), threads_kept():
             self._prepare()
             self._tell("start", steps=self.budget.steps, batch=self.plan.batch, choice=str(self.choice))
             began = time.monotonic() - self.seconds
@@ -134,7 +135,7 @@ class Trainer:
             self._say(calibrate.report(choice, timings), seconds=time.monotonic() - began)
             self.run.write("environment.json", json.dumps({**environment, **chosen}, indent=1))
         try:
-            return Choice(**self.world.agree(chosen)["choice"])
+            return calibrate.as_told(Choice(**self.world.agree(chosen)["choice"]), self.plan)
         except TypeError:
             raise Damaged(f"{self.run.folder / 'environment.json'} is damaged: its choice is not one of ours") from None
 
@@ -257,6 +258,7 @@ class Trainer:
         self._tell("score", scores={name: score._asdict() for name, score in scores.items()})
         yardstick = next(iter(scores.values()))
         signed = yardstick.value if yardstick.better == "higher" else -yardstick.value
+        signed = -math.inf if math.isnan(signed) else signed
         if self.best is None or signed > self.best:
             self.best, self.best_step, self.stale = signed, self.system.step, 0
             if self.system.step:

@@ -25,9 +25,12 @@ def latents(n: int, length: int, seed: int) -> Tensor:
 def seed_numbers(seeds: str) -> list[int]:
     """The seeds in a text such as "0,1,2"; UserError for anything else."""
     try:
-        return [int(seed) for seed in seeds.split(",")]
+        numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError:
         raise UserError(f'seeds must be whole numbers separated by commas, such as "0,1,2,3", not "{seeds}"') from None
+    if long := [number for number in numbers if abs(number) >= 2**63]:
+        raise UserError(f"seeds must have fewer digits than {long[0]}")
+    return numbers
 
 
 def first_latents(seeds: str, length: int) -> Tensor:
