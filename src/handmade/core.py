@@ -95,7 +95,8 @@ class Dice:
 class System(nn.Module):
     """One generative model: networks, the game that trains them, and what can be asked of it.
 
-    A room subclasses it in plain single-device PyTorch: no device, rank, autocast, backward, step, logging or file access.
+    A room subclasses it in plain single-device PyTorch: no device, rank, autocast, backward, step or logging, and no
+    file access but of files that an ask is given.
     Players are reached by calling direct children (`self.generator(z)`), which is where the engine applies bf16.
     """
 
