@@ -72,7 +72,7 @@ def _plain(kind: str, width: int, batch: int, threads: int | None) -> tuple[Call
 
 
 def _ours(
-    width: int, batch: int, threads: int | None, precision: str, channels_last: Any
+    width: int, batch: int, threads: int | None, precision: str, channels_last: Any, at_once: bool = False
 ) -> tuple[Callable[[], Any], str]:
     import torch
 
@@ -83,7 +83,7 @@ def _ours(
     from handmade.registry import find_room, system_class
 
     kind = system_class(find_room("dcgan"))
-    config = sys.modules[kind.__module__].Config(width=width, at_once=True)
+    config = sys.modules[kind.__module__].Config(width=width, at_once=at_once)
     torch.manual_seed(0)
     batch_ = ImageBatch(torch.rand(batch, 3, 64, 64) * 2 - 1, torch.zeros(batch, 0, dtype=torch.int64))
     plan = Plan(batch=batch, precision=precision, channels_last=channels_last, threads=threads or "auto")

@@ -35,7 +35,7 @@ class Config:
     width: int = 64  # channels of the layer next to the pixels; doubled at every halving
     lr: float = 2e-4  # Adam, both players (paper, section 4)
     beta1: float = 0.5  # 0.9 makes the game oscillate (paper, section 4); players who move at once need 0
-    at_once: bool = False  # both players move from one judgement: a quarter more steps in a minute, but a later start
+    at_once: bool = False  # both players move from one judgement: 6 % more steps in a minute, but a later start
     norm: Literal["batch", "none"] = "batch"  # of the discriminator: the paper's BatchNorm, or none, which needs r1
     r1: float = 0.0  # weight of the gradient penalty on real pictures; 0: none, as in the paper
     r1_every: int = 16  # steps from one penalty to the next; each counts that many times
