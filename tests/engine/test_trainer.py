@@ -171,6 +171,18 @@ def test_stopping_early_keeps_the_best_and_uses_it(tmp_path):
     assert api.load(run).step == best and api.load(run, "latest").step == last
 
 
+def test_who_only_looks_whether_a_run_is_locked_keeps_nobody_out(tmp_path):
+    import fcntl
+    import threading
+
+    run = train(tmp_path / "run", train__steps=1)
+    with open(run.folder / ".lock") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        threading.Timer(0.01, fcntl.flock, (looking, fcntl.LOCK_UN)).start()
+        with run.locked():
+            pass
+
+
 def test_a_yardstick_that_is_no_number_is_worse_than_any(tmp_path, monkeypatch):
     from handmade.engine.trainer import Trainer
 

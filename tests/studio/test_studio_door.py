@@ -229,6 +229,16 @@ def test_s6_off_the_loopback_nothing_starts_without_a_token_and_nothing_answers_
     assert b"a-very-secret-token" not in Path(f"/proc/{pid}/environ").read_bytes()  # S12: its processes need not know
 
 
+def test_s6_the_addresses_that_are_printed_can_be_opened(own_server):
+    token = "a-very-secret-token"
+    server = own_server("--host", "0.0.0.0", "--name", "MyBox.local", HANDMADE_STUDIO_TOKEN=token)
+    assert server.url == f"http://127.0.0.1:{server.port}"
+    assert server.process.stdout.readline().strip() == f"http://MyBox.local:{server.port}/?token={token}"
+    for host in (f"127.0.0.1:{server.port}", f"MyBox.local:{server.port}", f"mybox.local:{server.port}"):
+        assert status(request(server, path=f"/?token={token}", host=host)) == 303, host
+    assert "--name" in until(server.said)
+
+
 def test_every_answer_carries_the_headers_of_safety(server):
     for path in ("/", "/api/systems", "/api/no-such", "/v1/models"):
         headers = server.client.get(path).headers

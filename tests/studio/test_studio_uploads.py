@@ -131,7 +131,7 @@ def lying_wav(rate, channels):
 BOMBS = {
     "wide.png": bomb(60_000, 60_000), "flat.png": bomb(2**31 - 1, 1),
     "tall.gif": b"GIF89a\xff\xff\xff\xff\x80\0\0" + b"\0" * 6 + b"\x2c\0\0\0\0\xff\xff\xff\xff\0\2\2\x44\1\0;",
-    "slip.zip": zipped(**{"../../evil.txt": b"x", "a.txt": b"y"}), "absolute.zip": zipped(**{"/etc/evil.txt": b"x"}),
+    "slip.zip": zipped(**{"../../evil.txt": b"x", "../a.txt": b"y"}), "absolute.zip": zipped(**{"/etc/evil.txt": b"x"}),
     "drive.zip": zipped(**{"C:evil.txt": b"x"}), "nested.zip": zipped(**{"inner.zip": zipped(**{"a.txt": b"x"})}),
     "empty.zip": zipped(), "not.zip": b"PK\x03\x04" + b"x" * 100, "a.gz": gzip.compress(b"\0" * 10**6),
     "silent.wav": lying_wav(0, 1), "fast.wav": lying_wav(2**31, 1), "wide.wav": lying_wav(8000, 255),
@@ -153,7 +153,7 @@ def test_s2_bombs_and_lies_are_refused_quickly_and_cheaply(server, name):
     told = answer.json()["detail"]
     assert took <= 1.0 and memory_of(server.process.pid) - before <= 100 * MB
     assert "\n" not in told and "Traceback" not in told and str(server.place) not in told and len(told) < 400
-    assert not server.get(f"/api/uploads/{upload}")["files"] or name == "slip.zip"
+    assert not server.get(f"/api/uploads/{upload}")["files"]
 
 
 def test_s2_a_gigabyte_of_zeros_in_a_zip_is_refused_before_it_is_unpacked(server):

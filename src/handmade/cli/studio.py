@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from handmade.cli.main import Parser
@@ -35,7 +36,7 @@ def studio_(parser: Parser, arguments: list[str]) -> int:
     try:
         from handmade.studio.app import create_app
         from handmade.studio.places import Places
-        from handmade.studio.security import is_loopback
+        from handmade.studio.security import is_loopback, stands_for_all
         from handmade.studio.serving import serve
         from handmade.studio.single import only_one
         from handmade.studio.studio import Studio
@@ -52,14 +53,24 @@ def studio_(parser: Parser, arguments: list[str]) -> int:
     places = Places(roots=_roots(wanted.root))
     with only_one(places), _listen(wanted.host, wanted.port) as door:
         studio = Studio(places, wanted.jobs)
-        shown = f"[{wanted.host}]" if ":" in wanted.host else wanted.host
-        address = f"http://{shown}:{door.getsockname()[1]}/{f'?token={token}' if token else ''}"
-        serve(create_app(studio, wanted.host, token, wanted.name), studio, door, lambda: _announce(address))
+        port, everywhere = door.getsockname()[1], stands_for_all(wanted.host)
+        here = ("::1" if ":" in wanted.host else "127.0.0.1") if everywhere else wanted.host
+        shown = [f"[{name}]" if ":" in name else name for name in (here, *wanted.name)]
+        addresses = [f"http://{name}:{port}/{f'?token={token}' if token else ''}" for name in shown]
+        serve(
+            create_app(studio, wanted.host, token, wanted.name), studio, door, lambda: _announce(addresses, everywhere)
+        )
     return 0
 
 
-def _announce(address: str) -> None:
-    print(address, flush=True)
+def _announce(addresses: Sequence[str], everywhere: bool) -> None:
+    """Print what a browser can open, an address a line. everywhere: other machines reach it too, by names not known here."""
+    print("\n".join(addresses), flush=True)
+    if everywhere:
+        print(
+            "browsers on other machines: give --name for each name or address that they call this one by",
+            file=sys.stderr,
+        )
     print("Ctrl-C ends the server; trainings go on", file=sys.stderr)
 
 

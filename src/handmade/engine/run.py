@@ -79,7 +79,11 @@ class Run:
         except OSError as error:
             raise UserError(f"cannot write into {self.folder}: {error}") from None
         try:
-            _take(lock)
+            try:
+                _take(lock)
+            except BlockingIOError:  # perhaps only somebody who looked whether it is taken
+                time.sleep(0.05)
+                _take(lock)
         except BlockingIOError:
             lock.close()
             message = f"another process is training in {self.folder}: wait for it, or choose another --out"

@@ -41,6 +41,7 @@ class Worker:
     answers: dict[int, asyncio.Queue[dict[str, Any]]] = field(default_factory=dict)
     used: float = field(default_factory=time.monotonic)
     memory: int = 0
+    over: bool = False  # nobody reads its answers any more
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     async def read(self) -> None:
@@ -58,6 +59,8 @@ class Worker:
             self.memory = message.get("memory", self.memory)
             if (queue := self.answers.get(message["id"])) is not None:
                 queue.put_nowait(message)
+        self.over = True
+        self.end()  # it may still run, but what it says cannot be told apart any more
         for queue in self.answers.values():
             queue.put_nowait({"kind": "error", "class": "Broken", "detail": "the worker of this run ended; ask again"})
 
@@ -105,7 +108,7 @@ class Worker:
             self.answers.pop(number, None)
 
     async def _send(self, request: Mapping[str, Any]) -> None:
-        if self.process.stdin is None or self.process.returncode is not None:
+        if self.process.stdin is None or not self.alive:
             raise Broken("the worker of this run ended; ask again")
         try:
             self.process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -115,8 +118,8 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether the process still runs."""
-        return self.process.returncode is None
+        """Whether the process still runs and is listened to."""
+        return self.process.returncode is None and not self.over
 
     def end(self) -> None:
         """End it at once; a model holds nothing that is not in its run."""

@@ -125,8 +125,8 @@ def _uploads(studio: Studio, routes: APIRouter) -> None:
         body = request.scope.get("upload")
         if body is None:
             raise UserError("the file is empty")
-        files = studio.uploads.add(upload, name, body)
-        return {"file": files[0], "files": files[:200], "count": len(files)}
+        files, refused = studio.uploads.add(upload, name, body)
+        return {"file": files[0], "files": files[:200], "count": len(files), "refused": refused[:200]}
 
     @routes.get("/uploads/{upload}/files/{file}")
     def file(upload: str, file: str) -> Any:

@@ -97,29 +97,37 @@ class Estimates:
         return None
 
     async def _measure(self, key: str, name: str, request: Mapping[str, Any]) -> None:
-        """One measurement at a time, in a process."""
-        async with self.turn:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "handmade.studio.measure", stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, env=environment(),
-            )  # fmt: skip
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    out, _ = await process.communicate(json.dumps(request).encode() + b"\n")
-                measured = json.loads(out) if out else {"error": "the measurement broke down"}
-            except TimeoutError:
-                measured = {"error": f"measuring took longer than {PATIENCE / 60:.0f} minutes"}
-            finally:
-                if process.returncode is None:
-                    process.kill()
-        self.measuring.discard(key)
+        """One measurement at a time; whatever becomes of it, it is over afterwards."""
+        try:
+            async with self.turn:
+                measured = await self._measured(request)
+            if "error" not in measured:
+                await asyncio.to_thread(write_json, self.folder / f"{key}.json", measured)
+        except (OSError, ValueError) as failed:  # no process, no answer, or nowhere to write it
+            measured = {"error": f"the measurement broke down: {failed}"}
+        finally:
+            self.measuring.discard(key)
         error = measured.get("error")
-        if error is None:
-            await asyncio.to_thread(write_json, self.folder / f"{key}.json", measured)
         for wanted in [w for w in self.wanted if w.split("-")[0] == key]:
             recipe, minutes, _ = self.wanted[wanted]
             self.wanted[wanted] = (recipe, minutes, error)
             self.tell("estimate", await asyncio.to_thread(self.one, wanted))
+
+    async def _measured(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """What a process of its own has measured, or why it has not."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "handmade.studio.measure", stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, env=environment(),
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(PATIENCE):
+                out, _ = await process.communicate(json.dumps(request).encode() + b"\n")
+            return json.loads(out) if out else {"error": "the measurement broke down"}
+        except TimeoutError:
+            return {"error": f"measuring took longer than {PATIENCE / 60:.0f} minutes"}
+        finally:
+            if process.returncode is None:
+                process.kill()
 
     def end(self) -> None:
         """Stop measuring."""

@@ -42,6 +42,7 @@ class Jobs:
         self.lock, self.wake, self.ending = threading.RLock(), threading.Event(), False
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.told: dict[str, str] = {}  # job -> what was last told of it
+        self.unsaved: set[str] = set()  # jobs that the disk refused; they are written at a later tick
         self.final: dict[str, dict[str, Any]] = {}  # job that has ended -> where its training stood
         found = [job for path in sorted(self.folder.glob("*/job.json")) if (job := read_job(path.parent))]
         self.jobs = {job.id: job for job in found}
@@ -205,8 +206,13 @@ class Jobs:
         job = Job(name, kind, title, words, system, recipe, run_id(folder.name) if folder else run,
                   str(folder) if folder else None, minutes, order=order)  # fmt: skip
         (self.folder / name).mkdir(mode=0o700)
+        try:
+            job.save(self.folder / name)
+        except OSError:  # what was answered with a fault must not run later
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            raise
         self.jobs[name] = job
-        self._changed(job)
+        self._tell(job)
         self.wake.set()
         return self.view(job)
 
@@ -224,8 +230,12 @@ class Jobs:
         self.wake.set()
 
     def _changed(self, job: Job) -> None:
-        """Write it down, and tell the pages."""
-        job.save(self.folder / job.id)
+        """Write it down, and tell the pages; what a full disk refuses is written at a later tick."""
+        try:
+            job.save(self.folder / job.id)
+            self.unsaved.discard(job.id)
+        except OSError:
+            self.unsaved.add(job.id)
         self._tell(job)
 
     def _tell(self, job: Job) -> None:
@@ -239,9 +249,10 @@ class Jobs:
         while not self.ending:
             with self.lock:
                 for job in list(self.jobs.values()):
-                    if job.open and job.state != "waiting":
+                    with contextlib.suppress(OSError):  # the others go on, and this one is looked at again
                         self._look_after(job)
-                self._start_next()
+                with contextlib.suppress(OSError):
+                    self._start_next()
                 self._forget_old()
             self.wake.wait(TICK)
             self.wake.clear()
@@ -255,21 +266,26 @@ class Jobs:
         for job in line[: max(0, self.slots - busy)]:
             words = [*job.words, *([f"--minutes={job.minutes:g}"] if job.minutes else [])]
             out = self.folder / job.id / "out.json" if job.kind == "evaluate" else None
-            self._log(job).unlink(missing_ok=True)
             job.started = time.time()
             try:
+                self._log(job).unlink(missing_ok=True)
                 child = start(words, self._log(job), out)
             except OSError as error:
                 job.state, job.error, job.ended = "failed", f"cannot start: {error}", time.time()
                 self._changed(job)
                 continue
             self.children[job.id] = child
-            job.state, job.pid, job.born = "starting", child.pid, born(child.pid)
+            job.state, job.pid = "starting", child.pid
+            job.born = born(child.pid)
             self._mark(job, True)
             self._changed(job)
 
     def _look_after(self, job: Job) -> None:
-        """One look at a job with a process: is it still there, is it to stop, how far is it?"""
+        """One look at a job: is its process still there, is it to stop, how far is it?"""
+        if job.id in self.unsaved:
+            self._changed(job)
+        if not job.open or job.state == "waiting":
+            return
         child = self.children.get(job.id)
         gone = child.poll() is not None if child else not alive(job.pid, job.born)
         if gone:
@@ -282,7 +298,7 @@ class Jobs:
             self._press(job)
         elif job.state == "starting" and (job.kind != "train" or self._has_steps(job)):
             job.state = "running"
-            job.save(self.folder / job.id)
+            self._changed(job)
         self._tell(job)
 
     def _press(self, job: Job) -> None:
@@ -308,7 +324,8 @@ class Jobs:
         if job.kind == "train":
             job.state, job.error = verdict(job, self._log(job))
             if job.folder:
-                (Path(job.folder) / "stop").unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # a run that begins removes it too
+                    (Path(job.folder) / "stop").unlink(missing_ok=True)
         elif job.kind == "evaluate" and (scores := read_json(self.folder / job.id / "out.json")):
             job.state, job.scores = "done", scores
         else:

@@ -5,8 +5,9 @@ It works on a copy of its own, so that nothing that is asked of the run can feel
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,18 @@ DEPTH = 3  # levels of layers that are listed
 
 
 class Lesson:
-    """What can be learned from a run by looking: made when first wanted."""
+    """What can be learned from a run by looking: made when first wanted. Many threads may ask; one looks at a time."""
 
     def __init__(self, run: str):
-        self.run = api.find_run(run)
+        self.run, self.lock = api.find_run(run), threading.Lock()
         self.twin: System | None = None
 
     def networks(self) -> dict[str, Any]:
         """Every network and layer with its parameters, and the shapes that went through it."""
+        with self.lock:
+            return self._networks()
+
+    def _networks(self) -> dict[str, Any]:
         system = api.load(self.run)
         recipe, shapes = self._recipe(), _Shapes(system)
         players = _players(system)
@@ -50,16 +55,20 @@ class Lesson:
     def _play(self, system: System, shapes: _Shapes) -> None:
         """One step on a copy, for the networks that only train."""
         shapes.listen(system)
-        self._open(system)
-        for _ in Table(system, players_of(system), World()).play([next(self.stream)], seed=0):
+        batch = next(self._stream(system))
+        for _ in Table(system, players_of(system), World()).play([batch], seed=0):
             pass
 
     def step(self, again: bool) -> dict[str, Any]:
         """One training step: whose turn, which loss, from which line, how strong the pull, how far it moved."""
+        with self.lock:
+            return self._step(again)
+
+    def _step(self, again: bool) -> dict[str, Any]:
         if self.twin is None or not again:
             self.twin = api.load(self.run)
             self.twin.train()
-            self._open(self.twin)
+            self.stream = self._stream(self.twin)
             self.table = _Watched(self.twin, players_of(self.twin), World(), self._recipe().train.clip)
         system, began = self.twin, time.perf_counter()
         batch = next(self.stream)
@@ -67,13 +76,13 @@ class Lesson:
         system.step += 1
         return {"step": system.step, "seconds": time.perf_counter() - began, "batch": _said(batch), "turns": turns}
 
-    def _open(self, system: System) -> None:
+    def _stream(self, system: System) -> Iterator[Any]:
         """Training data for a copy: a small part, where the data can be had in part, so that nobody waits for the rest."""
         recipe = self._recipe()
         seed_all(recipe.train.seed + 1)
         dataset, _ = _part_of(recipe, system.data)
         loader = Loader(dataset, min(recipe.train.batch, max(1, len(dataset))), recipe.train.seed)
-        self.stream = iter(system.stream(loader))
+        return iter(system.stream(loader))
 
     def _recipe(self) -> Recipe:
         return read_recipe(self.run.folder / "recipe.toml")

@@ -19,7 +19,7 @@ from handmade.core import System
 from handmade.data.loader import Loader
 from handmade.data.source import open_data
 from handmade.engine import calibrate
-from handmade.engine.devices import World
+from handmade.engine.devices import World, choose_device, cut
 from handmade.engine.state import seed_all
 from handmade.engine.turns import players_of
 from handmade.errors import HandmadeError
@@ -40,11 +40,14 @@ def measure(recipe: Recipe) -> dict[str, Any]:
     plan = recipe.train
     if "auto" not in (plan.precision, plan.channels_last, plan.threads):
         plan = replace(plan, threads="auto")  # so that there is something to time
-    choice, timings = calibrate.choose(system, batch, plan, World(), SECONDS)
+    world = World(device=choose_device())  # as training will
+    part = cut(batch, 0, plan.accumulate)
+    choice, timings = calibrate.choose(system, part, plan, world, SECONDS)
+    system.to(world.device)
     starting = time.perf_counter() - began
     step = next((t.seconds for t in timings if t.choice == choice), timings[0].seconds)
     return {
-        "seconds_per_step": step, "seconds_per_sample": _sample(system, recipe), "starting": starting,
+        "seconds_per_step": step * plan.accumulate, "seconds_per_sample": _sample(system, recipe), "starting": starting,
         "checkpoint": _checkpoint(system, recipe), "memory": _peak(), "sheet": SHEET, "choice": str(choice),
     }  # fmt: skip
 

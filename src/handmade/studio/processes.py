@@ -53,6 +53,22 @@ def send(pid: int, since: str | None, number: signal.Signals) -> None:
             os.killpg(pid, number)
 
 
+def in_training(run: Path) -> bool:
+    """Whether any process, of a terminal too, holds the lock of a run folder: `engine.run` without torch."""
+    if os.name == "nt":
+        return False  # an open file cannot be moved away there
+    import fcntl
+
+    try:
+        with (run / ".lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # never trained, or where nothing can be locked
+    return False
+
+
 def last_lines(path: Path, n: int, most: int = 16_384) -> list[str]:
     """The last lines of a file that may be growing."""
     with contextlib.suppress(OSError), path.open("rb") as file:

@@ -16,7 +16,7 @@ from handmade.errors import UserError
 from handmade.studio.events import Tail
 from handmade.studio.pages import safe_html
 from handmade.studio.places import Busy, Missing, Places, read_json
-from handmade.studio.processes import last_lines
+from handmade.studio.processes import in_training, last_lines
 from handmade.studio.remarks import remarks
 
 POINTS = 2000  # of one curve
@@ -49,13 +49,14 @@ class Runs:
         full = _text(recipe.get("name")) or folder.name
         steps = _checkpoints(folder)
         job, sheet = self.training.get(name), _newest_sheet(folder)
+        busy = job is not None or (not shipped and in_training(folder))
         return {
             "id": name, "name": folder.name, "system": full.split("/")[0], "recipe": full, "shipped": shipped,
             "title": _text(system.get("title")) or full, "makes": _text(system.get("makes")), "usable": bool(steps),
             "resumable": any((folder / "checkpoints" / f"{step:06d}" / "state").is_dir() for step in steps),
             "step": max([told.step, *steps], default=0), "steps": _table(recipe.get("train")).get("steps"),
             "seconds": told.seconds, "created": _created(folder),
-            "state": "training" if job else "ready" if steps else "empty", "job": job,
+            "state": "training" if busy else "ready" if steps else "empty", "job": job,
             "scores": {key: _score(curve[-1]) for key, curve in told.scores.items()}, "yardstick": told.yardstick,
             "picture": f"/api/runs/{name}/sheet.png?v={sheet.stat().st_mtime_ns // 10**6}" if sheet else None,
             "faults": faults,
@@ -163,6 +164,8 @@ class Runs:
             raise UserError(f'type the name of the run, "{folder.name}", to throw it away')
         if name in self.training:
             raise Busy("this run is training: stop it first")
+        if in_training(folder):
+            raise Busy("another process is training in this run: stop it there first, with Ctrl-C")
         target = self.places.make("trash") / f"{folder.name}-{int(time.time())}"
         shutil.move(str(folder), target)
         self._kept.pop(folder, None)

@@ -176,8 +176,16 @@ async def _drain(receive: Receive) -> None:
 
 def allowed_hosts(bound: str, more: Iterable[str] = ()) -> frozenset[str]:
     """The names that a server bound to `bound` may be called by."""
-    own = {"localhost", "127.0.0.1", "::1", *more}
-    return frozenset(own | ({bound} if bound not in ("0.0.0.0", "::", "") else set()))
+    own = {"localhost", "127.0.0.1", "::1", *more, *([] if stands_for_all(bound) else [bound])}
+    return frozenset(name.lower() for name in own)  # the door compares in small letters
+
+
+def stands_for_all(host: str) -> bool:
+    """Whether a server bound to it listens at every address of this machine; no browser can open that one itself."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return host == ""
 
 
 def is_loopback(host: str) -> bool:

@@ -61,8 +61,11 @@ class Uploads:
         self._sweep()
         return self.view(about)
 
-    def add(self, upload: str, name: str, body: IO[bytes]) -> list[dict[str, Any]]:
-        """Take one file (all files of a .zip) into an upload; what was taken. UserError with the reason for what is not."""
+    def add(self, upload: str, name: str, body: IO[bytes]) -> tuple[list[dict[str, Any]], list[str]]:
+        """Take one file (all files of a .zip) into an upload; what was taken, and a line for each file of a .zip that was not.
+
+        UserError with the reason where nothing was taken
+        """
         path = safe_name(name)
         content = body.read(MOST_BYTES + 1)
         if not content:
@@ -72,7 +75,7 @@ class Uploads:
         file = self._keep(upload, path, take(path, content))
         if file["kind"] == "picture" and b"iTXthandmade" in content[:200_000]:
             self._keep_original(upload, file["id"], content)
-        return [file]
+        return [file], []
 
     def _keep_original(self, upload: str, file: str, content: bytes) -> None:
         """Keep the bytes of a PNG of ours as they came, for `recreate` alone: they are compared, and never shown."""
@@ -80,30 +83,32 @@ class Uploads:
         folder.mkdir(mode=0o700, exist_ok=True)
         (folder / f"{file}.png").write_bytes(content)
 
-    def _unpack(self, upload: str, content: bytes) -> list[dict[str, Any]]:
-        """The files of a .zip, one after the other; nested archives and names that lead out are refused."""
-        with (self.folder / upload / "packed.zip").open("wb") as file:
-            file.write(content)
-        packed = self.folder / upload / "packed.zip"
+    def _unpack(self, upload: str, content: bytes) -> tuple[list[dict[str, Any]], list[str]]:
+        """The files of a .zip, one after the other; nested archives and names that lead out are refused, the rest goes on."""
+        packed = self.folder / upload / f"{fresh_id()}.zip"  # several may come at once
+        kept, refused = [], []
         try:
+            packed.write_bytes(content)
             tree = open_tree(packed)
             if not tree.entries:
                 raise UserError("the .zip holds no files")
             if len(tree.entries) > MOST_FILES:
                 raise UserError(f"the .zip holds {len(tree.entries):,} files, more than the {MOST_FILES:,} allowed")
-            names = {
-                entry.name: safe_name(entry.name) for entry in tree.entries
-            }  # all names first, before any is written
-            kept = []
             for entry in tree.entries:
-                with naming(names[entry.name]):
-                    inner = tree.read(entry.name, MOST_BYTES)
-                kept.append(self._keep(upload, names[entry.name], take(names[entry.name], inner)))
-            return kept
-        except (zipfile.BadZipFile, Damaged) as error:
+                try:
+                    name = safe_name(entry.name)
+                    with naming(name):
+                        inner = tree.read(entry.name, MOST_BYTES)
+                    kept.append(self._keep(upload, name, take(name, inner)))
+                except (Damaged, UserError) as error:
+                    refused.append(str(error))
+        except (zipfile.BadZipFile, Damaged, UserError) as error:
             raise UserError(str(error).replace(str(packed), "the .zip")) from None
         finally:
             packed.unlink(missing_ok=True)
+        if not kept:
+            raise UserError(refused[0])
+        return kept, refused
 
     def _keep(self, upload: str, name: str, taken: Taken) -> dict[str, Any]:
         """Write one file and note it down."""
