@@ -142,5 +142,5 @@ def test_the_choice_is_applied_also_where_patches_were_chosen(patches):
             self.layer = nn.Conv2d(256, 256, 4, 2, 1)
 
     wide = Wide()
-    apply(Choice(winograd=True, patches=patches), wide, World())
+    apply(Choice(halving=True, patches=patches), wide, World())
     assert wide.layer.forward.func is halving._forward

@@ -29,7 +29,6 @@ from handmade.plan import Plan
 
 SECONDS = 8.0  # about how long a calibration may take
 CLOSE = 0.15  # two candidates this near each other meet in a duel: what else the machine did may have decided
-LONG = 2.0  # seconds of a step that is too long, and a network too large, for duels
 TOLERANCE = 0.05  # relative difference of losses against float32; the measured noise of bf16 is well under 0.02
 
 
@@ -41,14 +40,14 @@ class Choice:
     channels_last: bool = False
     threads: int = 1
     patches: bool = False  # what can be a matrix product of patches or whole pictures is one (convolution.py)
-    winograd: bool = False  # wide convolutions with fewer multiplications (winograd.py, halving.py)
+    winograd: bool = False  # wide 3 x 3 convolutions with fewer multiplications (winograd.py)
+    halving: bool = False  # and wide ones that halve or double a picture (halving.py)
 
     def __str__(self) -> str:
         layout = "channels last" if self.channels_last else "channels first"
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return ", ".join(
-            [self.precision, layout, threads, *(name for name in ("patches", "winograd") if getattr(self, name))]
-        )
+        ways = [name for name in ("patches", "winograd", "halving") if getattr(self, name)]
+        return ", ".join([self.precision, layout, threads, *ways])
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,8 @@ def choose(
             continue
         try:
             twin, timing = try_(candidate, best.seconds)
-            if abs(timing.seconds / best.seconds - 1) < CLOSE and world.device.type == "cpu" and best.seconds < LONG:
+            short = 4 * best.seconds < seconds and world.device.type == "cpu"  # longer ones would take minutes
+            if short and abs(timing.seconds / best.seconds - 1) < CLOSE:
                 began = time.perf_counter()
                 ratio = duel(Twin(system, batch, best.choice, world), twin, seconds / 4)
                 timing = replace(timing, seconds=ratio * best.seconds)
@@ -125,10 +125,12 @@ def _changes(system: System, plan: Plan, seconds: float, world: World) -> list[C
         changes.append(lambda c: replace(c, channels_last=True))
     if alone and any_fits(system):
         changes.append(lambda c: replace(c, patches=True))
-    if alone and (any_wide(system) or any_halves(system)):
+    if alone and any_wide(system):
         changes.append(lambda c: replace(c, winograd=True))
-        if plan.channels_last == "auto":  # those put the channels last themselves: what did not pay before may now
-            changes.append(lambda c: replace(c, channels_last=True))
+    if alone and any_halves(system):
+        changes.append(lambda c: replace(c, halving=True))
+    if alone and plan.channels_last == "auto" and (any_wide(system) or any_halves(system)):
+        changes.append(lambda c: replace(c, channels_last=True))  # tiles put them last: what did not pay before may now
     return changes
 
 
@@ -203,6 +205,7 @@ def apply(choice: Choice, system: System, world: World) -> None:
         use_patches(system)
     if choice.winograd:
         use_winograd(system)
+    if choice.halving:
         use_halving(system)
     prepare(system, world, choice.precision, choice.channels_last)
 
