@@ -14,29 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from commands import Done, hand
+from commands import hand
 from handmade import api
 from handmade.cli.main import main
 from handmade.engine.foreign import read_weights
-
-
-@pytest.fixture
-def say(capsys):
-    """Run `handmade WORDS` in this process."""
-
-    def run(*words) -> Done:
-        torch.set_num_threads(1)
-        code = main([str(word) for word in words])
-        return Done(code, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("faults") / "run"
-    return api.train("toy_gan/smoke", out=folder, overrides={"train.steps": "5"}).folder
-
 
 MISTAKES = {
     ("trian",): 'no word "trian"; did you mean "train"',

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from commands import Done, command, hand
@@ -23,24 +22,6 @@ from handmade.errors import Damaged
 from handmade.registry import find_room, system_class
 
 LONG = "99999999999999999999"
-
-
-@pytest.fixture
-def say(capsys):
-    """Run `handmade WORDS` in this process."""
-
-    def run(*words) -> Done:
-        torch.set_num_threads(1)
-        code = main([str(word) for word in words])
-        return Done(code, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("odd") / "run"
-    return api.train("toy_gan/smoke", out=folder, overrides={"train.steps": "5"}).folder
 
 
 @pytest.mark.parametrize(

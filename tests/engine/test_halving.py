@@ -12,6 +12,7 @@ from handmade.engine import halving, winograd
 from handmade.engine.calibrate import Choice, apply
 from handmade.engine.devices import World
 from handmade.engine.turns import Player
+from layers import relative, rounded_as_bf16_is, same_as_the_librarys
 
 PLAIN = {"halves": nn.Conv2d(5, 4, 4, 2, 1), "doubles": nn.ConvTranspose2d(5, 4, 4, 2, 1, bias=False)}
 SIZES = [(8, 8), (4, 12), (6, 10), (9, 7), (2, 3)]  # also those that do not fill their last tile, or have odd sides
@@ -31,10 +32,6 @@ def two(layer: nn.Module) -> tuple[nn.Module, nn.Module]:
     return layer, ours
 
 
-def relative(a: torch.Tensor, b: torch.Tensor) -> float:
-    return ((a - b).norm() / b.norm()).item()
-
-
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", PLAIN)
@@ -42,27 +39,14 @@ def test_results_and_gradients_are_the_librarys(kind, size, layout):
     torch.manual_seed(0)
     plain, ours = two(copy.deepcopy(PLAIN[kind]).double().to(memory_format=layout))  # pyright: ignore[reportCallIssue]
     x = torch.randn(3, 5, *size, dtype=torch.double).contiguous(memory_format=layout).requires_grad_()
-    wanted, got = plain(x), ours(x)
-    assert got.shape == wanted.shape and torch.allclose(got, wanted, atol=1e-12)
-    shares = torch.randn_like(wanted)
-    for a, b in zip(torch.autograd.grad(got, [x, *ours.parameters()], shares),
-                    torch.autograd.grad(wanted, [x, *plain.parameters()], shares), strict=True):  # fmt: skip
-        assert a.shape == b.shape and torch.allclose(a, b, atol=1e-12)
+    same_as_the_librarys(plain, ours, x)
 
 
 @pytest.mark.parametrize("kind", PLAIN)
 def test_in_bf16_the_error_is_of_the_size_of_rounding(kind):
     torch.manual_seed(0)
     plain, ours = two({"halves": nn.Conv2d, "doubles": nn.ConvTranspose2d}[kind](64, 64, 4, 2, 1))
-    x = torch.randn(2, 64, 16, 16, requires_grad=True)
-    wanted = plain(x)
-    with torch.autocast("cpu", torch.bfloat16):
-        got = ours(x)
-    assert got.dtype == torch.bfloat16 and relative(got.float(), wanted) < 0.015
-    shares = torch.randn_like(wanted)
-    dx, dw = torch.autograd.grad(got, [x, ours.weight], shares.bfloat16())
-    true_dx, true_dw = torch.autograd.grad(wanted, [x, plain.weight], shares)
-    assert dw.dtype == torch.float32 and relative(dx, true_dx) < 0.015 and relative(dw, true_dw) < 0.015
+    rounded_as_bf16_is(plain, ours, torch.randn(2, 64, 16, 16, requires_grad=True))
 
 
 @pytest.mark.parametrize("kind", PLAIN)

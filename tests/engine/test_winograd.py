@@ -13,6 +13,7 @@ from handmade.engine.calibrate import Choice, apply
 from handmade.engine.devices import World
 from handmade.engine.turns import Player
 from handmade.networks.muon import MuonAdamW
+from layers import relative, rounded_as_bf16_is, same_as_the_librarys
 
 
 @pytest.fixture
@@ -20,10 +21,6 @@ def narrow(monkeypatch):
     """Every 3 x 3 convolution counts as wide, and few tiles go into one product."""
     monkeypatch.setattr(winograd, "NARROWEST", 1)
     monkeypatch.setattr(winograd, "TILES", 11)
-
-
-def relative(a: torch.Tensor, b: torch.Tensor) -> float:
-    return ((a - b).norm() / b.norm()).item()
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -34,12 +31,7 @@ def test_results_and_gradients_are_the_librarys(narrow, size, padding, layout):
     ours = copy.deepcopy(plain)
     winograd.use_winograd(ours)
     x = torch.randn(3, 5, *size, dtype=torch.double).contiguous(memory_format=layout).requires_grad_()
-    wanted, got = plain(x), ours(x)
-    assert torch.allclose(got, wanted, atol=1e-12)
-    shares = torch.randn_like(wanted)
-    for a, b in zip(torch.autograd.grad(got, [x, *ours.parameters()], shares),
-                    torch.autograd.grad(wanted, [x, *plain.parameters()], shares), strict=True):  # fmt: skip
-        assert a.shape == b.shape and torch.allclose(a, b, atol=1e-12)
+    same_as_the_librarys(plain, ours, x)
 
 
 def test_in_bf16_the_error_is_of_the_size_of_rounding(narrow):
@@ -47,15 +39,7 @@ def test_in_bf16_the_error_is_of_the_size_of_rounding(narrow):
     plain = nn.Conv2d(64, 64, 3, padding=1)
     ours = copy.deepcopy(plain)
     winograd.use_winograd(ours)
-    x = torch.randn(2, 64, 16, 16, requires_grad=True)
-    wanted = plain(x)
-    with torch.autocast("cpu", torch.bfloat16):
-        got = ours(x)
-    assert got.dtype == torch.bfloat16 and relative(got.float(), wanted) < 0.015
-    shares = torch.randn_like(wanted)
-    dx, dw = torch.autograd.grad(got, [x, ours.weight], shares.bfloat16())
-    true_dx, true_dw = torch.autograd.grad(wanted, [x, plain.weight], shares)
-    assert dw.dtype == torch.float32 and relative(dx, true_dx) < 0.015 and relative(dw, true_dw) < 0.015
+    rounded_as_bf16_is(plain, ours, torch.randn(2, 64, 16, 16, requires_grad=True))
 
 
 def test_a_gradient_of_the_gradient_is_the_librarys(narrow):

@@ -125,11 +125,12 @@ def _changes(system: System, plan: Plan, seconds: float, world: World) -> list[C
         changes.append(lambda c: replace(c, channels_last=True))
     if alone and any_fits(system):
         changes.append(lambda c: replace(c, patches=True))
-    if alone and any_wide(system):
+    wide, halves = alone and any_wide(system), alone and any_halves(system)
+    if wide:
         changes.append(lambda c: replace(c, winograd=True))
-    if alone and any_halves(system):
+    if halves:
         changes.append(lambda c: replace(c, halving=True))
-    if alone and plan.channels_last == "auto" and (any_wide(system) or any_halves(system)):
+    if plan.channels_last == "auto" and (wide or halves):
         changes.append(lambda c: replace(c, channels_last=True))  # tiles put them last: what did not pay before may now
     return changes
 

@@ -54,7 +54,7 @@ def write(folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], 
             _publish(draft, target, step)
         except OSError as problem:
             error = problem
-    if world.anyone(error is not None) or not whole:
+    if not whole or world.anyone(error is not None):
         shutil.rmtree(draft, ignore_errors=True)
         size = sum(t.numel() * t.element_size() for group in tensors.values() for t in group.values()) / 1e6
         raise HandmadeError(

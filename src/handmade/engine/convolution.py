@@ -21,16 +21,20 @@ NARROWEST = 256  # channels on both sides from which the product is faster, by m
 
 def use_patches(network: nn.Module) -> None:
     """Let every convolution of a network that can be a matrix product be one; parameters stay as they are."""
-    for module in network.modules():
-        if _wide(module):
-            module.forward = functools.partial(_strided, module)  # type: ignore[method-assign]
-        elif _may_cover(module):
-            module.forward = functools.partial(_covering, module)  # type: ignore[method-assign]
+    replace_forward(network, _may_cover, _covering)
+    replace_forward(network, _wide, lambda module, x: strided(module, x, Ways(module)))
 
 
 def any_fits(network: nn.Module) -> bool:
     """Whether a network has a convolution that `use_patches` would change."""
     return any(_wide(module) or _may_cover(module) for module in network.modules())
+
+
+def replace_forward(network: nn.Module, fits: Callable[[nn.Module], bool], forward: Callable[..., Tensor]) -> None:
+    """Let every module that fits compute by `forward(module, x)`; parameters stay as they are."""
+    for module in network.modules():
+        if fits(module):
+            module.forward = functools.partial(forward, module)  # type: ignore[method-assign]
 
 
 def _wide(module: nn.Module) -> TypeGuard[nn.Conv2d | nn.ConvTranspose2d]:
@@ -82,10 +86,6 @@ def _covering(module: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
     return as_autocast_would(module, x, multiply)
 
 
-def _strided(module: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    return strided(module, x, Ways(module))
-
-
 def strided(module: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, ways: Ways) -> Tensor:
     """A strided convolution, or a transposed one, (B, C, H, W) -> (B, O, H', W'), with products of one's own."""
 
@@ -105,16 +105,15 @@ class Ways:
     def __init__(self, module: nn.Conv2d | nn.ConvTranspose2d):
         self.transposed = isinstance(module, nn.ConvTranspose2d)
         self.kernel, self.stride, self.padding = module.kernel_size, module.stride, module.padding
+        self.how = (self.stride, self.padding, [1, 1], self.transposed, [0, 0], 1)  # as the library wants to be told
 
     def result(self, x: Tensor, weight: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, O, H', W')."""
-        how = (self.stride, self.padding, [1, 1], self.transposed, [0, 0], 1)
-        return torch.ops.aten.convolution(x, weight, None, *how)
+        return torch.ops.aten.convolution(x, weight, None, *self.how)
 
     def gradients(self, gradient: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> list[Tensor | None]:
         """Those of the pictures and of the weight, where wanted, by the library, which differentiates them again."""
-        how = (self.stride, self.padding, [1, 1], self.transposed, [0, 0], 1)
-        found = torch.ops.aten.convolution_backward(gradient, x, weight.to(x.dtype), None, *how, [*wanted, False])
+        found = torch.ops.aten.convolution_backward(gradient, x, weight.to(x.dtype), None, *self.how, [*wanted, False])
         return list(found[:2])
 
     def towards_input(self, gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor | None:

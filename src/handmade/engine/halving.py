@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from handmade.engine.convolution import Ways, plain, strided
+from handmade.engine.convolution import Ways, plain, replace_forward, strided
 from handmade.engine.winograd import kept, parts
 
 NARROWEST = 128  # channels on both sides from which sums cost less than the products that they save, by measurement
@@ -25,9 +25,7 @@ NARROWEST = 128  # channels on both sides from which sums cost less than the pro
 
 def use_halving(network: nn.Module) -> None:
     """Let every wide convolution of a network that halves or doubles multiply less; parameters stay as they are."""
-    for module in network.modules():
-        if _fits(module):
-            module.forward = functools.partial(_forward, module)  # type: ignore[method-assign]
+    replace_forward(network, _fits, _forward)
 
 
 def any_halves(network: nn.Module) -> bool:

@@ -11,7 +11,6 @@ pays is measured by calibration, like everything else.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from handmade.engine.convolution import as_autocast_would
+from handmade.engine.convolution import as_autocast_would, plain, replace_forward
 
 NARROWEST = 128  # channels on both sides from which sums cost less than the products that they save, by measurement
 TILES = 2048  # of one matrix product, about: what they become should stay in the cache
@@ -39,9 +38,7 @@ def weights_moved() -> None:
 
 def use_winograd(network: nn.Module) -> None:
     """Let every wide 3 x 3 convolution of a network multiply less; parameters stay as they are."""
-    for module in network.modules():
-        if _fits(module):
-            module.forward = functools.partial(_forward, module)  # type: ignore[method-assign]
+    replace_forward(network, _fits, _forward)
 
 
 def any_wide(network: nn.Module) -> bool:
@@ -51,10 +48,10 @@ def any_wide(network: nn.Module) -> bool:
 
 def _fits(module: nn.Module) -> bool:
     """3 x 3, unstrided, undilated, ungrouped, zero-padded, and wide."""
-    if not isinstance(module, nn.Conv2d) or isinstance(module.padding, str) or module.padding_mode != "zeros":
+    if not plain(module) or not isinstance(module, nn.Conv2d) or isinstance(module.padding, str):
         return False
-    plain = module.groups == 1 and module.dilation == module.stride == (1, 1) and module.kernel_size == (3, 3)
-    return plain and len({*module.padding}) == 1 and min(module.in_channels, module.out_channels) >= NARROWEST
+    small = module.kernel_size == (3, 3) and module.stride == (1, 1) and len({*module.padding}) == 1
+    return small and min(module.in_channels, module.out_channels) >= NARROWEST
 
 
 def _forward(module: nn.Conv2d, x: Tensor) -> Tensor:
