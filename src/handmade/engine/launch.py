@@ -25,14 +25,23 @@ def launch(devices: int, arguments: list[str]) -> int:
     The first process talks and prints. The others are silent, unless the reason of a failure is theirs.
     """
     processes: list[Process] = []
+    signals: list[int] = []
+
+    def pass_on(number: int, _: object) -> None:
+        signals.append(number)
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(number)
+
     with tempfile.TemporaryFile() as unsaid:
         environment = _environment(devices)
-        for rank in range(devices):
-            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            processes.append(_start(arguments, {**environment, **own}, None if rank == 0 else unsaid))
-        before = {number: signal.signal(number, lambda number, _: _pass_on(processes, number))
-                  for number in (signal.SIGINT, signal.SIGTERM)}  # fmt: skip
+        before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
+            for rank in range(devices):
+                own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+                processes.append(_start(arguments, {**environment, **own}, None if rank == 0 else unsaid))
+                if signals:  # before all were there: those that are would wait for the others
+                    return 128 + signals[0]
             _wait(processes)
         finally:
             for number, handler in before.items():
@@ -61,12 +70,6 @@ def _start(arguments: list[str], environment: dict[str, str], silent: IO[bytes] 
     command = [sys.executable, "-m", "handmade", *arguments]
     out = None if silent is None else subprocess.DEVNULL
     return subprocess.Popen(command, env=environment, stdout=out, stderr=silent, start_new_session=True)
-
-
-def _pass_on(processes: list[Process], number: int) -> None:
-    for process in processes:
-        if process.poll() is None:
-            process.send_signal(number)
 
 
 def _wait(processes: list[Process]) -> None:

@@ -23,6 +23,7 @@ IDLE = 600.0  # seconds after which an unused one is let go
 LOADING = 120.0  # seconds that loading may take
 STOPPING = 0.4  # seconds that stopped work has to end, before its worker is ended where nobody else uses it
 TIGHT = 600_000_000  # bytes of free memory below which others are let go first
+JUST = 0.5  # seconds in which whoever has got a worker asks it
 OPEN = 64  # requests to one run at once
 LINE = 64 * 2**20  # bytes of one message
 
@@ -134,6 +135,7 @@ class Workers:
         self.warm, self.idle = warm, idle
         self.workers: dict[tuple[str, str | None, str], Worker] = {}
         self.locks: dict[tuple[str, str | None, str], asyncio.Lock] = {}
+        self.starting = 0  # those that are being loaded
         self.tasks: set[asyncio.Task[Any]] = set()
 
     async def get(self, run: str, at: str | None = None, mark: str = "") -> Worker:
@@ -147,8 +149,11 @@ class Workers:
             if worker is None or not worker.alive:
                 self.workers.pop(key, None)
                 self._make_room()
-                worker = await self._start(run, at)
-                self.workers[key] = worker
+                self.starting += 1
+                try:
+                    worker = self.workers[key] = await self._start(run, at)
+                finally:
+                    self.starting -= 1
             worker.used = time.monotonic()
             return worker
 
@@ -193,9 +198,10 @@ class Workers:
 
     def _make_room(self) -> None:
         """Let go of the longest unused, where too many are loaded or memory is short."""
-        resting = sorted((w.used, key) for key, w in self.workers.items() if not w.answers)
+        since = time.monotonic() - JUST  # who was given a worker just now has not asked it yet
+        resting = sorted((w.used, key) for key, w in self.workers.items() if not w.answers and w.used < since)
         free = free_memory()
-        while resting and (len(self.workers) >= self.warm or (free is not None and free < TIGHT)):
+        while resting and (len(self.workers) + self.starting >= self.warm or (free is not None and free < TIGHT)):
             _, key = resting.pop(0)
             worker = self.workers.pop(key)
             free = None if free is None else free + worker.memory

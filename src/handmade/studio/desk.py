@@ -24,7 +24,8 @@ class Work:
 
     def __init__(self, request: Mapping[str, Any]):
         self.request, self.id = request, request["id"]
-        self.stopped, self.thread = False, 0
+        self.stopped, self.thread = False, 0  # the thread that does it, while it may be interrupted
+        self.lock = threading.RLock()  # held while it is interrupted, and when that must no longer happen
         self.state: dict[str, Any] = {}  # what the tap has heard, for this request alone
 
 
@@ -72,35 +73,43 @@ class Desk:
     def stop(self, name: int) -> None:
         """Stop a request: now if it waits, at its next step of Python if it is being done."""
         work = self.open.get(name)
-        if work is not None:
-            work.stopped = True
+        if work is None or work.stopped:
+            return
+        work.stopped = True
+        with work.lock:
             if work.thread:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(work.thread), ctypes.py_object(Stopped))
 
     def _serve(self) -> None:
         self.prepare()
         while True:
-            try:
-                self._one(self.todo.get())
-            except Stopped:
-                continue  # it came when its work was already over
+            self._one(self.todo.get())
 
     def _one(self, work: Work) -> None:
-        while not work.stopped:
-            try:
-                self.here.work, work.thread = work, threading.get_ident()
-                self.do(work)
-                break
-            except Stopped:
-                continue  # meant for this work: the loop ends; meant for the one before it on this thread: once more
-            except HandmadeError as error:
-                self.channel.send({"id": work.id, "kind": "error", "class": type(error).__name__, "detail": str(error)})
-                break
-            except Exception as error:  # a fault of a room must not end the worker; it is told in one line
-                told = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-                self.channel.send({"id": work.id, "kind": "error", "class": "Broken", "detail": told})
-                break
-        work.thread = 0
+        """Do a request, unless it was stopped before; Stopped can come from where its thread is known until it is closed."""
+        self.here.work = work
+        try:
+            work.thread = threading.get_ident()
+            if not work.stopped:
+                self._do(work)
+            self._close(work)
+        except Stopped:
+            self._close(work)
         self.here.work = None
         self.open.pop(work.id, None)
         self.channel.send({"id": work.id, "kind": "over"})
+
+    def _do(self, work: Work) -> None:
+        try:
+            self.do(work)
+        except HandmadeError as error:
+            self.channel.send({"id": work.id, "kind": "error", "class": type(error).__name__, "detail": str(error)})
+        except Exception as error:  # a fault of a room must not end the worker; it is told in one line
+            told = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            self.channel.send({"id": work.id, "kind": "error", "class": "Broken", "detail": told})
+
+    def _close(self, work: Work) -> None:
+        """From here on nothing interrupts this thread: what is on its way is called back, or the next work would get it."""
+        with work.lock:
+            work.thread = 0
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(threading.get_ident()), None)

@@ -6,6 +6,7 @@ An ask always gives the same picture for the same arguments, so what many pages 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import struct
 import weakref
@@ -61,6 +62,7 @@ class Pictures:
             self.waiting[key] -= 1
             if not self.waiting[key]:
                 self.waiting.pop(key)
+                self._forget(key, task)  # at once: whoever asks before it has ended gets one of their own
                 task.cancel()  # nobody waits for it any more; nothing happens where it is done
 
     async def _make(self, key: str, ask: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +77,11 @@ class Pictures:
                     self.made.popitem(last=False)
             return answer
         finally:
-            self.making.pop(key, None)
+            self._forget(key, asyncio.current_task())
+
+    def _forget(self, key: str, task: asyncio.Task[Any] | None) -> None:
+        if self.making.get(key) is task:
+            del self.making[key]
 
 
 class Live:
@@ -139,5 +145,6 @@ class Live:
 
     async def _send(self, header: dict[str, Any], blob: bytes = b"") -> None:
         head = json.dumps(header, ensure_ascii=False).encode("utf-8", "replace")
-        async with self.sending:
-            await self.socket.send_bytes(struct.pack(">I", len(head)) + head + blob)
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the page has gone, and with it who listened
+            async with self.sending:
+                await self.socket.send_bytes(struct.pack(">I", len(head)) + head + blob)

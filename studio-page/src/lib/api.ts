@@ -83,8 +83,8 @@ export const api = {
           headers: { "content-type": "application/octet-stream" },
           body: file,
         })
-      ).json()) as { file: UploadedFile }
-    ).file,
+      ).json()) as { refused: string[] } // of a .zip: a line for each file that was left out
+    ).refused,
   forgetUpload: (id: string) => remove(`/api/uploads/${e(id)}`),
   jobs: async () => (await get<{ jobs: Job[] }>("/api/jobs")).jobs,
   start: (wish: { recipe: string; minutes: number | null; overrides: Record<string, string>; data: Data | null; start?: string | null; name?: string | null }) =>

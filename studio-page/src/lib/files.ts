@@ -52,7 +52,7 @@ export async function send(
   const worker = async () => {
     for (let next = waiting.shift(); next; next = waiting.shift()) {
       try {
-        await api.put(upload.id, next.file, next.name);
+        refused.push(...(await api.put(upload.id, next.file, next.name)));
       } catch (error) {
         refused.push(`${next.name}: ${sentence(error)}`);
       }

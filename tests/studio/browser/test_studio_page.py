@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import statistics
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,19 @@ def test_a_broken_file_gets_a_plain_sentence_and_the_page_goes_on(open_page, tmp
     page.goto(page.url.replace("reconstruct", "generate"))
     button(page, "Generate").click()
     made(page)
+
+
+def test_what_is_left_out_of_a_zip_is_named_on_the_page(open_page, tmp_path) -> None:
+    packed = tmp_path / "novels.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("one.txt", "A novel of one line.\n" * 200)
+        archive.writestr("two.exe", b"MZ")
+    page = open_page("train/gpt.smoke")
+    page.get_by_text("Your own files").click()
+    page.locator("input[type=file]").first.set_input_files(packed)
+    page.get_by_text("1 file was left out").click()
+    assert "two.exe" in page.locator("details li").first.inner_text()
+    page.get_by_text("1 file, 4 kB").wait_for()
 
 
 def test_a_prompt_of_html_is_shown_as_the_letters_it_is(open_page) -> None:
