@@ -1,6 +1,7 @@
 """Choosing how to compute: the choice is one that was tried, is kept, and leaves no trace in what is learned."""
 
 import json
+import math
 import random
 from typing import ClassVar
 
@@ -110,17 +111,27 @@ def test_a_layout_that_did_not_pay_is_tried_again_once_tiles_do(stopwatch):
 def test_two_that_are_close_play_in_turn_and_what_the_machine_did_meanwhile_decides_nothing(stopwatch):
     last, narrow = Choice("float32", True, 1), torch.nn.Conv2d(3, 3, 3)
     disturbed = {2: 1.1, 7: 2.0, 10: 2.0}  # times as slow; the second step is the candidate's, alone
-    stopwatch(lambda choice, played: (0.95 if choice.channels_last else 1.0) * disturbed.get(played, 1.0))
+    stopwatch(lambda choice, played: (0.475 if choice.channels_last else 0.5) * disturbed.get(played, 1.0))
     choice, timings = choose(narrow, None, Plan(precision="float32", threads=1), World())
     assert choice == last
-    assert [timing.seconds for timing in timings] == [1.0, pytest.approx(0.95)]
+    assert [timing.seconds for timing in timings] == [0.5, pytest.approx(0.475)]
     assert Stopwatch.played[-4:] == [Choice(), last] * 2
 
 
-def test_a_network_too_large_to_stand_in_memory_twice_more_meets_nobody(stopwatch):
-    stopwatch(lambda choice, played: 100 * (1 - played / 100))
+@pytest.mark.parametrize("long", [1.1, 100])
+def test_steps_of_more_than_a_second_play_no_duel(stopwatch, long):
+    stopwatch(lambda choice, played: long * (1 - played / 100))
     choose(torch.nn.Conv2d(3, 3, 3), None, Plan(precision="float32", threads=1), World())
     assert Stopwatch.played == [Choice(), Choice("float32", True, 1)]
+
+
+@pytest.mark.parametrize(("deadline", "steps"), [(0.0, 2), (math.inf, 14)])
+def test_a_candidate_plays_two_steps_at_least_and_its_shortest_but_the_first_counts(toy, deadline, steps):
+    twin = calibrate.Twin(*toy, Choice(), World())
+    really = twin.play
+    twin.play = lambda: (100.0 - twin.steps, really()[1])
+    assert twin.time(math.inf, deadline).seconds == 100.0 - (steps - 1)
+    assert twin.steps == steps
 
 
 @pytest.mark.parametrize(("seconds", "rounds"), [(0.0, 4), (60.0, 12)])

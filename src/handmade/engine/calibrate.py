@@ -92,7 +92,9 @@ def choose(
             continue
         try:
             twin, timing = try_(candidate, best.seconds)
-            short = 4 * best.seconds < seconds and world.device.type == "cpu"  # longer ones would take minutes
+            short = (
+                8 * best.seconds < seconds and world.device.type == "cpu"
+            )  # what disturbs a longer one is in its mean
             if short and abs(timing.seconds / best.seconds - 1) < CLOSE:
                 began = time.perf_counter()
                 ratio = duel(Twin(system, batch, best.choice, world), twin, seconds / 4)
@@ -174,13 +176,16 @@ class Twin:
         return seconds, [float(turn.loss.detach().abs()) for turn in turns]
 
     def time(self, best: float, deadline: float) -> Timing:
-        """Two steps to warm up and compare losses, then up to twelve that count, fewer where they cannot be the best."""
-        losses = [*self.play()[1], *self.play()[1]]
-        least = math.inf
+        """A step to warm up, one that counts, and up to twelve more: fewer where time is short or they cannot be the best."""
+        _, losses = self.play()
+        least, others = self.play()
+        losses += others
         for _ in range(12):
+            if time.perf_counter() > deadline:
+                break
             seconds, _ = self.play()
             least = min(least, seconds)  # what else the machine did only adds
-            if time.perf_counter() > deadline or seconds > 1.5 * best:
+            if seconds > 1.5 * best:
                 break
         return Timing(self.choice, least, sum(losses) / len(losses))
 
