@@ -17,7 +17,7 @@ import torch
 from handmade import api
 from handmade.card import model_card
 from handmade.engine import checkpoint
-from handmade.engine.devices import World, describe_machine
+from handmade.engine.devices import World
 from handmade.engine.run import Run
 from handmade.recipe import Recipe, read_recipe
 from handmade.registry import ZOO, Room, zoo
@@ -54,17 +54,16 @@ def ship(run: Run, items: int) -> Path:
     largest = LARGEST.get(recipe.room.system["makes"], OTHERWISE)
     if size > largest:
         raise SystemExit(f"{target.folder} is {size / 1e6:.1f} MB; at most {largest / 1e6:.0f} ship")
-    expect(recipe, run.trained_for() / 60, scores)
+    expect(recipe, environment, run.trained_for() / 60, scores)
     results(recipe.room)
     print(f"{recipe.name}: {size / 1e6:.2f} MB, {json.dumps({n: round(s['value'], 4) for n, s in scores.items()})}")
     return target.folder
 
 
-def expect(recipe: Recipe, minutes: float, scores: dict[str, dict]) -> None:
-    """Write what the recipe reached, and in what time, into the room's recipes.toml."""
+def expect(recipe: Recipe, machine: dict, minutes: float, scores: dict[str, dict]) -> None:
+    """Write what the recipe reached, where it was trained, and in what time, into the room's recipes.toml."""
     name, score = next(iter(scores.items()))
-    machine = describe_machine(World())
-    device = f"{machine['cores']} cores" if machine["device"] == "cpu" else machine["name"]
+    device = f"{machine['choice']['threads']} cores" if machine["device"] == "cpu" else machine["name"]
     line = f'expect  = {{ device = "{device}", minutes = {minutes:.1f}, {name} = {score["value"]:.4g} }}'
     path = recipe.room.folder / "recipes.toml"
     head, mark, rest = path.read_text("utf-8").partition(f"[recipe.{recipe.name.split('/')[1]}]\n")

@@ -86,9 +86,8 @@ def _pieces(texts: Sequence[str], weights: Tensor | None = None) -> tuple[Tensor
     counts = torch.tensor([count for row in rows for count in row.values()], dtype=torch.float32) * weights[columns]
     of = torch.arange(len(rows)).repeat_interleave(starts.diff())
     sizes = torch.zeros(len(rows)).index_add_(0, of, counts.square()).sqrt().clamp_min(1e-12)
-    made = torch.sparse_coo_tensor(
-        torch.stack([of, columns]), counts / sizes[of], (len(rows), BUCKETS), check_invariants=True
-    )
+    with torch.sparse.check_sparse_tensor_invariants(True):  # told of the tensor alone, torch 2.11 warns all the same
+        made = torch.sparse_coo_tensor(torch.stack([of, columns]), counts / sizes[of], (len(rows), BUCKETS))
     return made, weights
 
 
