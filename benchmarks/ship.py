@@ -2,6 +2,7 @@
 
 What ships is the run's recipe, spec, environment, card, a thinned history, and the weights that generate, as fp16. The
 training state stays behind. The shipped weights are scored again, and these scores are what the card states.
+`--again ROOM/RECIPE` scores runs that have shipped, when what a score means has changed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from handmade.engine import checkpoint
 from handmade.engine.devices import World
 from handmade.engine.run import Run
 from handmade.recipe import Recipe, read_recipe
-from handmade.registry import ZOO, Room, zoo
+from handmade.registry import ZOO, Room, find_recipe, zoo
 
 LARGEST = {"text": 10 * 10**6}  # bytes of a shipped run, by what its room makes; words need more than pictures
 OTHERWISE = 4 * 10**6
@@ -47,24 +48,42 @@ def ship(run: Run, items: int) -> Path:
         target.write("best", str(int(path.name)))
     for event in thinned(list(run.events("step", "score", "end"))):
         target.log(event)
-    scores = {name: score._asdict() for name, score in api.evaluate(f"zoo:{recipe.name}", items).items()}
-    target.log({"kind": "score", "step": int(path.name), "seconds": run.trained_for(), "scores": scores})
-    target.write("README.md", model_card(recipe, target.folder))
+    machine = environment["name"] if environment["device"] != "cpu" else f"{environment['choice']['threads']} cores"
+    state_scores(target, recipe, items, machine, run.trained_for() / 60)
     size = sum(file.stat().st_size for file in target.folder.rglob("*") if file.is_file())
     largest = LARGEST.get(recipe.room.system["makes"], OTHERWISE)
     if size > largest:
         raise SystemExit(f"{target.folder} is {size / 1e6:.1f} MB; at most {largest / 1e6:.0f} ship")
-    expect(recipe, environment, run.trained_for() / 60, scores)
-    results(recipe.room)
-    print(f"{recipe.name}: {size / 1e6:.2f} MB, {json.dumps({n: round(s['value'], 4) for n, s in scores.items()})}")
+    print(f"{recipe.name}: {size / 1e6:.2f} MB")
     return target.folder
 
 
-def expect(recipe: Recipe, machine: dict, minutes: float, scores: dict[str, dict]) -> None:
+def again(name: str, items: int) -> None:
+    """Score a shipped run anew."""
+    run = Run(ZOO / name)
+    events = list(run.events())
+    if "at" not in events[-1] and events[-1]["kind"] == "score":
+        del events[-1]  # what was scored when it shipped; the others were scored in training, at a time of the day
+    run.write("events.jsonl", "".join(json.dumps(event) + "\n" for event in events))
+    known = find_recipe(name)[1]["expect"]
+    state_scores(run, read_recipe(run.folder / "recipe.toml"), items, known["device"], known["minutes"])
+
+
+def state_scores(target: Run, recipe: Recipe, items: int, machine: str, minutes: float) -> None:
+    """Score what ships, and state it in its history, its card, and the room's recipe and README."""
+    scores = {name: score._asdict() for name, score in api.evaluate(f"zoo:{recipe.name}", items).items()}
+    step = int((target.folder / "latest").read_text("utf-8"))
+    target.log({"kind": "score", "step": step, "seconds": target.trained_for(), "scores": scores})
+    target.write("README.md", model_card(recipe, target.folder))
+    expect(recipe, machine, minutes, scores)
+    results(recipe.room)
+    print(f"{recipe.name}: {json.dumps({n: round(s['value'], 4) for n, s in scores.items()})}")
+
+
+def expect(recipe: Recipe, machine: str, minutes: float, scores: dict[str, dict]) -> None:
     """Write what the recipe reached, where it was trained, and in what time, into the room's recipes.toml."""
     name, score = next(iter(scores.items()))
-    device = f"{machine['choice']['threads']} cores" if machine["device"] == "cpu" else machine["name"]
-    line = f'expect  = {{ device = "{device}", minutes = {minutes:.1f}, {name} = {score["value"]:.4g} }}'
+    line = f'expect  = {{ device = "{machine}", minutes = {minutes:.1f}, {name} = {score["value"]:.4g} }}'
     path = recipe.room.folder / "recipes.toml"
     head, mark, rest = path.read_text("utf-8").partition(f"[recipe.{recipe.name.split('/')[1]}]\n")
     table, gap, others = rest.partition("\n\n")
@@ -113,11 +132,12 @@ def main() -> None:
     """Ship the runs named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+")
+    parser.add_argument("--again", action="store_true")
     parser.add_argument("--items", type=int, default=2000)
     wanted = parser.parse_args()
     torch.manual_seed(0)
     for name in wanted.runs:
-        ship(api.find_run(name), wanted.items)
+        again(name, wanted.items) if wanted.again else ship(api.find_run(name), wanted.items)
 
 
 if __name__ == "__main__":

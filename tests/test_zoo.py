@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,8 @@ from handmade.data.source import open_data
 from handmade.engine import checkpoint
 from handmade.engine.run import Run
 from handmade.metrics.image import kid
-from handmade.registry import ZOO, find_recipe, find_room, zoo
+from handmade.recipe import build_config, load_recipe, read_recipe
+from handmade.registry import ZOO, find_recipe, find_room, system_class, zoo
 
 SHIPPED = [
     "autoencoder/digits", "classifier/clothes", "classifier/faces", "clip/faces", "conditional_wgan/faces",
@@ -76,6 +79,30 @@ def test_a_shipped_run_is_its_recipe_and_its_weights_are_whole(name):
         value.dtype.itemsize for value in checkpoint.read(path, "weights").values() if value.is_floating_point()
     } == {2}
     assert "expect" in table
+
+
+@pytest.mark.parametrize("name", zoo())
+def test_the_recipe_that_ships_is_the_one_it_was_trained_by(name):
+    """Only what fits the machine, and how often it was looked at, may differ from the room's own."""
+    run, own = Run(ZOO / name), load_recipe(name, {}, None)
+    shipped = read_recipe(run.folder / "recipe.toml")
+    machine = {
+        "precision",
+        "channels_last",
+        "threads",
+        "sample_every",
+        "score_every",
+        "score_items",
+        "log_every",
+        "keep",
+    }
+    kind = sys.modules[system_class(own.room).__module__].Config
+    assert (shipped.data, shipped.judge, shipped.borrow) == (own.data, own.judge, own.borrow)
+    assert build_config(kind, shipped.config, name) == build_config(kind, own.config, name)
+    for field in fields(own.train):
+        assert field.name in machine or getattr(shipped.train, field.name) == getattr(own.train, field.name), field.name
+    trained = [event["steps"] for event in run.events("end")]
+    assert trained[-1] == own.train.steps or own.train.stop_after
 
 
 @pytest.mark.parametrize("name", zoo())

@@ -7,12 +7,15 @@ Kinds: int, float, bool, str, Path, `Literal[...]` for a choice; `Annotated[int,
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from handmade.errors import UserError, did_you_mean
+
+MOST_BYTES = 48 * 1024  # of all texts of an ask together, as they are noted in the files that it makes
 
 
 class Range(NamedTuple):
@@ -45,6 +48,8 @@ class Parameter:
             raise UserError(f"{self.name} must have fewer digits than {value!r}")
         if self.limits and not self.limits.low <= right <= self.limits.high:
             raise UserError(f"{self.name} must lie between {self.limits.low:g} and {self.limits.high:g}, not {value!r}")
+        if self.kind is Path and "\0" in str(right):
+            raise UserError(f"{self.name} cannot be {value!r}: no file has a zero byte in its name")
         return right
 
     def _convert(self, value: Any) -> Any:
@@ -78,6 +83,25 @@ class Ask(NamedTuple):
             if name not in known:
                 raise UserError(f'{self.name} has no setting "{name}"{did_you_mean(name, known)}')
         return {name: p.check(arguments[name]) if name in arguments else p.default for name, p in known.items()}
+
+
+def check_noted(arguments: Mapping[str, Any]) -> None:
+    """Raise UserError where the note of origin in the files that an ask makes could not hold its arguments."""
+    sizes = {name: _noted(name, value) for name, value in arguments.items() if isinstance(value, str | Path)}
+    if sum(sizes.values()) > MOST_BYTES:
+        largest = max(sizes, key=lambda name: sizes[name])
+        raise UserError(f"{largest} is too long, with {sizes[largest]:,} bytes: all settings together have at most "
+                        f"{MOST_BYTES:,}, to fit into the files that are made; give less, or a file")  # fmt: skip
+
+
+def _noted(name: str, value: str | Path) -> int:
+    """The bytes that a text takes in the note of origin; UserError for one that cannot be written down."""
+    try:
+        return len(json.dumps(str(value), ensure_ascii=False).encode())
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{name} has bytes that are not UTF-8, {str(value)[:80]!r}: type it anew, or rename the file"
+        ) from None
 
 
 def describe(method: Callable[..., Any]) -> Ask:

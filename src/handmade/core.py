@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from handmade.asks import Ask, Range, describe
+from handmade.asks import Ask, Range, check_noted, describe
 
 __all__ = ["Ask", "Batch", "Dice", "Judge", "Range", "Schedule", "Score", "System", "Turn", "ask", "asks_of", "seeded"]
 
@@ -163,6 +163,8 @@ def ask(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def answer(self: System, **arguments: Any) -> Any:
         arguments = describe(method).check(arguments)
+        if self.origin is not None:
+            check_noted(arguments)
         was_training = self.training
         self.eval()
         try:
@@ -189,5 +191,8 @@ def asks_of(system: System | type[System]) -> dict[str, Ask]:
 
 
 def seeded(seed: int) -> torch.Generator:
-    """A generator on the CPU for asks: the same seed gives the same numbers on every machine."""
-    return torch.Generator().manual_seed(seed)
+    """A generator on the CPU for asks: the same seed gives the same numbers on every machine.
+
+    A number that is larger than torch takes counts by its lower 63 bits.
+    """
+    return torch.Generator().manual_seed(seed if -(2**63) <= seed < 2**64 else seed % 2**63)

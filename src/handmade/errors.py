@@ -39,6 +39,11 @@ class Diverged(HandmadeError):
     exit_code = 5
 
 
+def one_line(error: object) -> str:
+    """A message as one line that steers no terminal: what cannot be printed, of a strange file's note too, is escaped."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in str(error))
+
+
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Return what is allowed, and the nearest of it where one is near: `; did you mean "x"? (a, b, c)` or ` (a, b, c)`."""
     allowed = sorted(allowed)

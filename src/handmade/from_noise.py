@@ -50,8 +50,13 @@ class FromNoise(System):
         raise NotImplementedError(f"{type(self).__name__} brings no walker")
 
     def evaluate(self, held_out: ImageBatch, judge: Judge | None = None) -> Mapping[str, Score]:
-        """Draw as many pictures as were held out, with their labels, and compare; then the error on held-out pictures."""
-        drawn = self.walker.draw(held_out.labels + 1, seed=0, guidance=LOUD, steps=STEPS, sampler="dpm++")
+        """Draw as many pictures as were held out, as `generate` does, and compare; then the error on held-out pictures.
+
+        Their labels are those of training pictures: with the labels of those that they are compared with they would be
+        nearer to them than other real ones are.
+        """
+        told = self.chosen("", len(held_out.pixels), seed=0)
+        drawn = self.walker.draw(told, seed=0, guidance=LOUD, steps=STEPS, sampler="dpm++")
         error = held_out_error(self.walker, held_out.pixels, held_out.labels + 1)
         return {**score_drawn(held_out.pixels, drawn, judge), "error": error}
 
@@ -124,7 +129,7 @@ class FromNoise(System):
         """Draw a part of a picture anew: where the mask is white; the rest stays as it is.
 
         image: the picture
-        mask: a picture of the same shape, white where something new may come; left out: the middle half
+        mask: a picture of the same shape, white where something new may come; the transparent stays; left out: the middle half
         n: how many answers
         seed: which answers
         label: what should be in the picture, such as glasses=yes
@@ -192,7 +197,9 @@ class FromNoise(System):
             free = torch.zeros(1, 1, size, size, dtype=torch.bool, device=known.device)
             free[..., size // 4 : size - size // 4, size // 4 : size - size // 4] = True
             return free
-        names, squares = given_squares(mask, size, 1)
+        names, squares = given_squares(mask, size, 1, ground="black")
         if len(names) > 1:
             raise UserError(f"{mask} holds {len(names)} pictures: give one mask")
+        if not (squares > 127).any():
+            raise UserError(f"{mask} is white nowhere: paint it white where something new may come")
         return (squares > 127).to(known.device)

@@ -25,6 +25,7 @@ MOST_SECONDS = 4 * 3600.0
 TICKS = 480  # of a quarter note in the files that we write
 BEAT = 500_000  # microseconds of a quarter note where a file names no tempo: 120 a minute
 DRUMS = 9  # the channel of the drums, counted from 0
+LONGEST_PLAYED = 20 * 60  # seconds of a piece that is played: its sound takes 700 kB a second while it is made
 NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 
@@ -50,6 +51,20 @@ class Piece:
     def seconds(self) -> float:
         """When the last note ends."""
         return max((note.start + note.length for note in self.notes), default=0.0)
+
+    @property
+    def drums(self) -> set[int]:
+        """The tracks of drums, by their names: `read_midi` gives one to those of the drums' channel."""
+        return {track for track, name in enumerate(self.tracks) if "drum" in name.lower()}
+
+    @property
+    def pitched(self) -> tuple[Note, ...]:
+        """The notes without those of drums, whose numbers are no pitches; UserError where there are drums alone."""
+        drums = self.drums
+        notes = tuple(note for note in self.notes if note.track not in drums)
+        if self.notes and not notes:
+            raise UserError("this piece has drums alone, which have no pitches: give one that an instrument plays")
+        return notes
 
 
 def pitch_name(pitch: int) -> str:

@@ -113,6 +113,8 @@ def test_a_missing_file_and_a_foreign_picture_are_the_users_mistake(tmp_path):
         {"arguments": {"x": float("inf")}},
         {"run": "x" * 10_000},
         {"run": "\x1b[2J"},
+        {"run": "caf\ud8e9"},
+        {"arguments": {"x": "caf\ud8e9"}},
         {"arguments": {"\x1b[2J": 1}},
         {"file": "../../etc/passwd"},
         {"file": ".."},
@@ -124,6 +126,17 @@ def test_an_origin_that_we_did_not_write_is_damaged(tmp_path, change):
     (tmp_path / "a.txt.json").write_text(json.dumps(origin))
     with pytest.raises(Damaged, match="note of origin"):
         read_origin(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize(
+    "text", ["Open\u00a0it", "👨\u200d👩\u200d👧", "a\r\nb", "3.45\u202fPM.png", "\x1b[2J\0", "é" * 24_000, "&" * 48_000],
+    ids=ascii,
+)  # fmt: skip
+@pytest.mark.parametrize("index", range(3))
+def test_an_argument_may_be_any_text(tmp_path, index, text):
+    for file in artifacts({**ORIGIN, "arguments": {"text": text}})[index].save(tmp_path):
+        if file.suffix != ".json":
+            assert read_origin(file)["arguments"]["text"] == text
 
 
 @pytest.mark.parametrize("text", ["[]", "{", "", "[" * 60_000, '{"recipe": "a"}', "1" * (LARGEST + 5)])

@@ -34,6 +34,11 @@ LONG = "99999999999999999999"
         (("resume", "RUN", "--minutes", "inf"), "minutes must be more than 0 and less than a million"),
         (("resume", "RUN", "--minutes", "-2"), "minutes must be more than 0"),
         (("evaluate", "RUN", "--at", "²"), 'there is no checkpoint "²"'),
+        (("ask", "zoo:lstm/austen", "score", "--text", "a" * 50_000), "text is too long, with 50,002 bytes"),
+        (("ask", "zoo:lstm/austen", "score", "--text", "caf\udce9"), "text has bytes that are not UTF-8"),
+        (("ask", "zoo:lstm/austen", "score", "--file", "caf\udce9.txt"), "file has bytes that are not UTF-8"),
+        (("ask", "zoo:lstm/austen", "score", "--file", "a\0b"), "no file has a zero byte in its name"),
+        (("ask", "zoo:lstm/austen", "score", "--file", "\x1b[2J\u202e.txt"), "cannot read \\x1b[2J\\u202e.txt: No such"),
         (("data", "doubt", "faces", "--attribute", "glasses", "--out", "."), "must be a table to write"),
         (("data", "doubt", "faces", "--attribute", "glasses", "--out", "t.png"), "must be a table to write"),
         (("data", "doubt", "faces", "--attribute", "glasses", "--out", "no/t.csv"), "in a folder that exists"),
@@ -45,6 +50,27 @@ def test_what_no_machine_can_do_is_answered_in_one_line(say, trained, tmp_path, 
     done = say(*(trained if word == "RUN" else word for word in words))
     assert done.code == 2 and says in done.complaint(), done
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "prompt", ["Open\u00a0it", "👨\u200d👩 said", "3.45\u202fPM", "a\rb", "I say! " * 1500], ids=range(5)
+)
+def test_what_was_made_from_any_text_can_be_made_again(say, tmp_path, prompt):
+    asked = "--prompt", prompt, "--max-tokens", 2, "--seed", 1_700_000_000_000_000
+    done = say("ask", "zoo:gpt/plays", "continue", *asked, "--out", tmp_path / "out")
+    assert done.code == 0, done
+    again = say("recreate", tmp_path / "out" / "000000.txt", "--out", tmp_path / "again")
+    assert again.code == 0 and "the same bytes" in again.said
+
+
+def test_a_strange_files_text_steers_no_terminal(say, tmp_path):
+    say("ask", "zoo:gpt/plays", "next_words", "--prompt", "a", "--out", tmp_path / "out")
+    note = next((tmp_path / "out").glob("*.csv.json"))
+    told = json.loads(note.read_text())
+    for arguments in ({"temperatures": "\x1b[2J\nhandmade: done"}, {"\u202eprompt": "x"}, {"file": "a\0b"}):
+        note.write_text(json.dumps({**told, "arguments": arguments}))
+        done = say("recreate", note.with_suffix(""), "--out", tmp_path / "again")
+        assert done.code == 2 and done.said.count("\n") == 1 and done.said[:-1].isprintable(), done
 
 
 def test_help_for_a_word_needs_no_other_word(capsys):

@@ -82,6 +82,14 @@ def test_time_and_velocity_are_said_only_where_they_change():
     assert [seconds_of(event) for event in (255, 256, 355, 356)] == [0.0, 0.01, 1.0, 0.0]
 
 
+def test_drums_are_no_keys():
+    drums, tones = [Note(0.5 * k, 0.1, 38, 90, 1) for k in range(4)], [Note(0.5 * k, 0.4, 60, 80, 0) for k in range(4)]
+    both = read_midi(midi_bytes(Piece(tuple(sorted(drums + tones)), ("piano", "drums"))))
+    assert events_of(both) == events_of(Piece(tuple(tones)))
+    with pytest.raises(UserError, match="drums alone"):
+        events_of(Piece(tuple(drums), ("piano", "drums")))
+
+
 def test_the_codec_speaks_in_words():
     codec = Events()
     assert codec.size == 389 and codec.end == END and codec_from_values(codec.to_values()).size == 389

@@ -53,6 +53,17 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
     "Anki with a mark, Windows line ends": lambda at: write(
         at / "fra.txt", "\ufeff" + "".join(f"{a}\t{b}\tCC-BY\r\n" for a, b in ROWS)
     ),
+    "Anki of today": lambda at: write(
+        at / "fra.txt",
+        "#separator:tab\r\n#html:true\r\n#guid column:1\r\n#tags column:4\r\n"
+        + "".join(f'x#{i}\t{a}\t"{b}"\tverbs\r\n' for i, (a, b) in enumerate(ROWS)),
+    ),
+    "Anki, divided by semicolons": lambda at: write(
+        at / "fra.txt", "#separator:Semicolon\n" + "".join(f"{a};{b}\n" for a, b in ROWS)
+    ),
+    "tabs, and line ends of other sorts inside": lambda at: write(
+        at / "t.tsv", "".join(f"{a.replace(' ', chr(0x2028), 1)}\t{b.replace(' ', chr(0x85), 1)}\n" for a, b in ROWS)
+    ),
     "two parallel files": lambda at: (write(at / "corpus.fr", columns(1)), write(at / "corpus.en", columns(0)))[1],
     "two parallel files, the other one named": lambda at: (
         write(at / "en.txt", columns(0)),
@@ -86,6 +97,17 @@ def test_every_layout_gives_the_same_pairs(layout, tmp_path):
         ("a.txt", "only English here\nand here\n", "has one column"),
         ("a.tsv", "en\tfr\nhello\n", r"row 2 has 1 columns"),
         ("a.tsv", "", "is empty"),
+        ("a.txt", "#separator:tab\n#html:true\n", "no pairs below the lines that Anki writes"),
+        (
+            "a.csv",
+            "en,fr\nA cat.,Un chat.\nHello, world.,Bonjour\n",
+            "row 3 has 3 columns, and the header 2: put quotes",
+        ),
+        (
+            "a.csv",
+            'en,fr\nA cat.,Un chat.\n"The dog,le chien\n' + "a,b\n" * 50_000,
+            "row 3 has a quote that is not closed",
+        ),
         ("a.tsv", b"hello\tcaf\xe9\n", "not UTF-8: byte 0xe9 at position 9"),
         ("a.tmx", "<tmx><body><tu>", "no whole XML file"),
         ("a.tmx", tmx(ROWS).replace("FR", "de"), r"no pair of en and fr \(languages: de, en\)"),

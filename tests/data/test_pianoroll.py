@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from handmade.data.codecs import codec_from_values
 from handmade.data.codecs.grid import Grid
-from handmade.data.codecs.pianoroll import HOLD, REST, piece_of_roll, roll_from, roll_of_piece, sounding
+from handmade.data.codecs.pianoroll import HOLD, REST, detached, piece_of_roll, roll_from, roll_of_piece, sounding
 from handmade.data.specs import RollSpec
 from handmade.errors import UserError
 from handmade.midi import Note, Piece, midi_bytes, read_midi
@@ -67,6 +67,49 @@ def test_a_melody_alone_is_the_first_voice():
     assert lost == 0 and roll.cells[:, 0].tolist() == [60, HOLD, HOLD, HOLD, 62, HOLD]
     assert (roll.cells[:, 1:] == REST).all()
     assert len(roll_of_piece(Piece(()), 4)[0].cells) == 0
+
+
+MELODY = (67, 69, 71, 74, 72, 71, 69, 67)
+LEGATO = tuple(Note(float(beat), 1.3, pitch) for beat, pitch in enumerate(MELODY))
+
+
+def begun(piece: Piece, voice: int) -> list[int]:
+    cells = roll_of_piece(piece, 4)[0].cells[:, voice]
+    return cells[cells >= 0].tolist()
+
+
+def test_a_melody_that_is_played_legato_stays_in_its_voice():
+    assert begun(Piece(LEGATO), 0) != [*MELODY]  # training pieces are read as they stand
+    assert begun(detached(Piece(LEGATO)), 0) == [*MELODY]
+    assert [note.length for note in detached(Piece(LEGATO)).notes] == [1.0] * 7 + [1.3]
+
+
+def test_a_bass_that_is_held_under_a_melody_stays_and_the_melody_keeps_its_notes():
+    held = Piece(tuple(sorted([*LEGATO, Note(0.0, 4.0, 48), Note(4.0, 4.0, 43)])))
+    assert begun(detached(held), 0) == [*MELODY] and begun(detached(held), 3) == [48, 43]
+    assert [note.length for note in detached(held).notes if note.pitch < 60] == [4.0, 4.0]
+
+
+@given(rolls)
+@settings(max_examples=40, deadline=None)
+def test_notes_that_do_not_hang_over_stay_as_they_are(cells):
+    piece = read_midi(midi_bytes(piece_of_roll(cells, 60.0)), unit="quarters")
+    assert detached(piece) == piece
+
+
+def test_a_suspension_in_one_track_stays_where_another_voice_moves_on():
+    alto, soprano = Note(0.0, 3.0, 65), (Note(0.0, 2.0, 72), Note(2.0, 2.0, 74))
+    piece = Piece(tuple(sorted([alto, *soprano])))
+    assert detached(piece) == piece
+
+
+def test_drums_are_no_voice():
+    beats = [Note(float(beat), 0.5, 36, 90, 1) for beat in range(8)]
+    piece = Piece(tuple(sorted([*(note._replace(length=1.0) for note in LEGATO), *beats])), ("flute", "kit drums"))
+    read = read_midi(midi_bytes(piece), unit="quarters")
+    assert begun(read, 0) == [*MELODY] and 36 not in roll_of_piece(read, 4)[0].pitches
+    with pytest.raises(UserError, match="drums alone"):
+        roll_of_piece(Piece(tuple(beats), ("", "drums")), 4)
 
 
 @given(rolls)

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from elsewhere import THERE, Elsewhere
 from handmade.data.source import open_data
 from handmade.metrics.moving import OUTLINES, agreement, look, score_moving, wilson
 
@@ -81,3 +82,11 @@ def test_the_interval_of_a_share_is_wilsons():
     assert (low, high) == (pytest.approx(0.4038, abs=1e-4), pytest.approx(0.5962, abs=1e-4))
     assert wilson(1.0, 36)[1] == 1.0 and wilson(1.0, 36)[0] == pytest.approx(1 / (1 + 1.96**2 / 36), abs=1e-6)
     assert math.isclose(wilson(0.0, 10)[0], 0.0)
+
+
+def test_clips_that_a_gpu_drew_are_looked_at_too():
+    clips, labels = torch.stack([disc(), disc((0, 1))]), torch.tensor([[0, 0, 0], [0, 0, 1]])
+    names = {"object": OBJECTS, "colour": COLOURS, "direction": WAYS}
+    wanted = score_moving(clips, clips, labels, names)
+    with Elsewhere():
+        assert score_moving(clips.to(THERE), clips.to(THERE), labels.to(THERE), names) == wanted

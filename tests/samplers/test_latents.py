@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from elsewhere import THERE, Elsewhere
 from handmade.errors import UserError
 from handmade.samplers.latents import first_latents, latents, seed_numbers, spherical, square, walk
 
@@ -50,3 +51,9 @@ def test_seeds_are_read_from_a_text():
     assert torch.equal(first_latents("4, 9", 10), torch.cat([latents(1, 10, 4), latents(1, 10, 9)]))
     with pytest.raises(UserError, match="whole numbers separated by commas"):
         first_latents("four", 10)
+
+
+def test_paths_lie_where_their_stops_are():
+    with Elsewhere():
+        stops = latents(4, 10, seed=3).to(THERE)
+        assert walk(stops, steps=3).device == square(stops, side=3).device == THERE

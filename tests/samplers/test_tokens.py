@@ -8,8 +8,20 @@ import math
 import pytest
 import torch
 
+from handmade.core import seeded
 from handmade.errors import UserError
-from handmade.samplers.tokens import Taste, choose, fortunes, held_back, min_p, penalise, stopped_at, top_k, top_p
+from handmade.samplers.tokens import (
+    Taste,
+    choose,
+    fortunes,
+    heated,
+    held_back,
+    min_p,
+    penalise,
+    stopped_at,
+    top_k,
+    top_p,
+)
 
 LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0], [0.0, 3.0, 2.9, -5.0]])
 
@@ -27,6 +39,23 @@ def test_choices_come_as_often_as_their_odds_say():
 
 def test_temperature_divides_the_logits():
     torch.testing.assert_close(lots(LOGITS, Taste(temperature=0.5)), (2 * LOGITS[0]).softmax(0), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("heat", [1e-40, 1e-38, 5e-324])
+def test_at_the_least_heat_the_likeliest_token_is_taken(heat):
+    logits = torch.tensor([[1.0, 7.0, -3.0], [-9.0, -4.0, -8.0], [0.0, -5.0, -6.0]])
+    for taste in (Taste(heat), Taste(heat, top_k=2), Taste(heat, top_p=0.9), Taste(heat, min_p=0.1)):
+        assert choose(logits, torch.tensor([0.1, 0.5, 0.99]), taste).tolist() == [1, 1, 0]
+    assert heated(logits[0], heat).softmax(0).tolist() == [0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("heat", [0.1, 0.5, 0.8, 1.5])
+def test_usual_heat_is_a_plain_division_to_the_bit(heat):
+    logits = 20 * torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
+    logits[1, 4] = -torch.inf
+    assert torch.equal(heated(logits, heat), logits / heat)
+    mixed = heated(torch.cat([logits, torch.full((1, 50), 1e38)]), heat)
+    assert torch.equal(mixed[:3], logits / heat) and mixed[3].softmax(0).isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -76,6 +105,14 @@ def test_more_rows_continue_the_series_and_other_seeds_differ():
         assert torch.equal(few, many[:3])
     assert not torch.equal(next(fortunes(3, 2)), three[0])
     assert len(torch.stack(five).unique()) == 20
+
+
+@pytest.mark.parametrize("seed", [0, -5, 2**33, -(2**63), 2**64 - 1])
+def test_seeds_that_torch_takes_stay_as_they_are_and_larger_ones_are_taken_too(seed):
+    plain = torch.rand(3, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(torch.rand(3, generator=seeded(seed)), plain)
+    large, other = (torch.rand(3, generator=seeded(1_000_003 * (2**63 - 1) + row)) for row in (0, 1))
+    assert not torch.equal(large, other)
 
 
 def test_tastes_that_make_no_sense_are_refused():

@@ -7,10 +7,12 @@ import math
 import pytest
 import torch
 
+from handmade.core import seeded
 from handmade.objectives.denoising import cosine, linear, straight
 from handmade.samplers.diffusion import SAMPLERS, ddim, even_times
 from handmade.samplers.diffusion import end as end_of
 from handmade.samplers.guidance import guided
+from handmade.samplers.noise import Noise
 from handmade.samplers.walks import Walker
 
 MEAN, DEVIATION = 0.5, 0.3
@@ -109,3 +111,33 @@ def test_guidance_exaggerates_in_the_middle_alone_and_forgets_everywhere():
     assert all(pictures == 2 for pictures, _ in looks_of(2.0))
     assert all(pictures == 2 for pictures, _ in looks_of(0.5, loud=(0.25, 0.75)))
     assert all(pictures == 1 for pictures, _ in looks_of(1.0, loud=(0.25, 0.75)))
+
+
+def quiet_walker(beliefs, **more):
+    """A walker that believes what `beliefs(told)` says, (B, 1), whatever it sees."""
+
+    def guess(x, times, told):
+        return beliefs(told)[:, :, None, None].expand_as(x)
+
+    return Walker(guess, straight, "picture", (1, 2, 2), torch.device("cpu"), **more)
+
+
+def test_a_film_shows_beliefs_at_full_contrast_from_the_first_on():
+    reel = quiet_walker(lambda told: 0.75 * told.float()).film(torch.ones(1, 1), 0, 1.0, 8, "ddim", 5)
+    noisy, believed = reel.chunk(2, 2)
+    assert torch.allclose(believed, torch.tensor(0.75))
+    assert noisy[0].abs().max() == 1 > noisy[-1].abs().max()
+
+
+def test_below_a_guidance_of_one_nothing_that_was_forbidden_is_drawn():
+    walker, asked, forbidden = quiet_walker(torch.Tensor.float), torch.full((2, 1), 0.5), torch.full((2, 1), -0.5)
+    drawn = {loud: walker.draw(asked, 0, loud, 4, "ddim", against=forbidden)[0, 0, 0, 0].item()
+             for loud in (0.0, 0.5, 1.0, 1.25)}  # fmt: skip
+    assert drawn == pytest.approx({0.0: 0.0, 0.5: 0.25, 1.0: 0.5, 1.25: 0.75})
+
+
+def test_seeds_as_large_as_an_ask_takes_have_noise_of_their_own():
+    largest = 2**63 - 1
+    drawn = [Noise(seed, [index]).draw(3) for seed in (largest, -largest, largest - 1) for index in (0, 1)]
+    assert len({tuple(row.flatten().tolist()) for row in drawn}) == 6
+    assert torch.equal(Noise(5, [2]).draw(3)[0], torch.randn(3, generator=seeded(5 * 1_000_003 + 2)))

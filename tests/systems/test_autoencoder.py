@@ -62,6 +62,18 @@ def test_a_size_that_cannot_be_halved_is_refused_by_name(size):
         small(size)
 
 
+def test_the_sizes_that_are_advised_are_those_that_are_taken():
+    powers = [2**k for k in range(8)]
+    advised = {n for n in powers if n >= 8} | {m * n for m in (3, 5, 7) for n in powers[1:]}
+    taken = set()
+    for size in range(2, 129):
+        try:
+            taken.add(Autoencoder(Config(latent=2, width=1), ImageSpec(1, size)).data.size)
+        except UserError as error:
+            assert "use 8, 16, 32, 64 and so on, or 3, 5 or 7 times a power of two" in str(error)
+    assert taken == {size for size in advised if size <= 128}
+
+
 def test_sides_are_halved_down_to_four_to_eight():
     assert shape(16, 8) == ([16], 4)
     assert shape(16, 28) == ([16, 32], 7)

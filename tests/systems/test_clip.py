@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from elsewhere import THERE, Elsewhere
 from handmade.core import Dice
 from handmade.data.specs import CaptionBatch, CaptionSpec
 from handmade.engine.devices import World
@@ -61,6 +62,14 @@ def test_the_sentence_that_fits_is_named(taught, pictures):
     table = taught.caption_match(image=pictures / "sea.png", captions="a red square | a blue square | a green square")
     assert table.rows[0][:2] == ("sea.png", "a blue square")
     assert sum(row[2] for row in table.rows) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_model_on_a_gpu_answers_too(pictures):
+    with Elsewhere():
+        system = CLIP(SMALL, SPEC).to(THERE).eval()
+        assert len(system.caption_match(image=pictures, captions="a red square | a blue square").rows) == 6
+        assert len(system.search(images=pictures, text="green").levels) == 3
+        assert len(system.nearest_words(text="green", n=3).rows) == 3
 
 
 def test_words_that_were_never_in_a_caption_are_said(taught, pictures):

@@ -137,6 +137,22 @@ def test_inpainting_leaves_what_the_mask_does_not_free(tmp_path):
     assert not torch.allclose(drawn[1, :, :, 4:], drawn[0, :, :, 4:], atol=0.05)
 
 
+def test_what_is_transparent_in_a_mask_stays(tmp_path):
+    layer = np.zeros((8, 8, 4), np.uint8)
+    layer[:, 4:] = 255  # painted white on a transparent layer
+    Image.fromarray(layer).save(tmp_path / "layer.png")
+    mine = picture(tmp_path / "mine.png", 200)
+    drawn = awake(room()).inpaint(image=mine, mask=tmp_path / "layer.png", n=1, steps=4).pixels
+    assert torch.equal(drawn[1, :, :, :4], drawn[0, :, :, :4])
+    assert not torch.allclose(drawn[1, :, :, 4:], drawn[0, :, :, 4:], atol=0.05)
+
+
+def test_a_mask_without_white_is_refused(tmp_path):
+    mine, black = picture(tmp_path / "mine.png"), picture(tmp_path / "black.png", 0)
+    with pytest.raises(UserError, match=r"black\.png is white nowhere: paint it white where something new may come"):
+        room().inpaint(image=mine, mask=black, n=1, steps=1)
+
+
 def test_a_folder_is_no_mask(tmp_path):
     picture(tmp_path / "a.png"), picture(tmp_path / "b.png")
     with pytest.raises(UserError, match="give one mask"):

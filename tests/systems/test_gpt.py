@@ -273,7 +273,7 @@ def test_prompts_come_from_a_file(taught, tmp_path: Path):
     texts = taught.continue_(file=tmp_path / "prompts.txt", n=2, max_tokens=5).texts
     assert [text[:7] for text in texts] == ["the cat", "the cat", "the dog", "the dog"]
     (tmp_path / "bad.txt").write_bytes(b"abc\xff")
-    with pytest.raises(UserError, match="byte 3 is 0xff"):
+    with pytest.raises(UserError, match="byte 0xff at position 3"):
         taught.continue_(file=tmp_path / "bad.txt")
     with pytest.raises(UserError, match="cannot read"):
         taught.continue_(file=tmp_path / "none.txt")

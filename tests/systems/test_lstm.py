@@ -230,6 +230,8 @@ def test_held_out_windows_are_read_in_lanes(taught, count):
                 logits, state = taught.network(held[row : row + 1, :-1], state)
                 expected = nn.functional.cross_entropy(logits[0], held[row, 1:])
                 torch.testing.assert_close(means[row], expected, rtol=1e-3, atol=1e-4)
+        about = taught.evaluate(TextBatch(held, torch.ones(count, dtype=torch.bool)))["nats"].about
+    assert about.endswith(f"read in {len(range(0, count, long))} lanes")
 
 
 def test_a_taught_system_beats_the_model_that_counts_only_where_it_knows_the_training_text(taught):

@@ -189,6 +189,16 @@ def test_join_writes_one_piece_of_stretches_that_share_what_is_held(system):
         system.join(hold="melodies")
 
 
+def test_a_piece_that_is_too_long_to_be_played_is_refused_before_it_is_written(system, monkeypatch):
+    monkeypatch.setattr(system, "_write", None, raising=False)
+    with pytest.raises(UserError, match="n=1000 stretches are too long to be played: at most 209"):
+        system.join(n=1000)
+
+
+def test_seeds_of_any_size_that_may_be_given_make_music(system):
+    assert system.generate(n=1, seed=2**63 - 1).pieces[0] == system.generate(n=2, seed=2**63 - 1).pieces[0]
+
+
 def test_a_walk_begins_and_ends_where_it_should(system):
     from handmade.systems.musegan.system import _walked
 

@@ -199,6 +199,28 @@ def test_harmonize_keeps_the_melody_and_writes_three_voices():
     assert music.pieces[0] != music.pieces[1]
 
 
+def test_a_melody_in_a_file_that_is_played_legato_is_harmonised_whole(tmp_path):
+    pitches = [67, 69, 71, 74, 72, 71, 69, 67]
+    notes = tuple(Note(0.5 * beat, 0.65, pitch) for beat, pitch in enumerate(pitches))
+    (tmp_path / "legato.mid").write_bytes(midi_bytes(Piece(notes, ("flute",), 120.0)))
+    music = system().harmonize(midi=tmp_path / "legato.mid")
+    assert [note.pitch for note in music.pieces[0].notes if note.track == 0] == pitches
+
+
+@pytest.mark.parametrize("spec", [GRID, EVENTS])
+def test_what_would_be_too_long_to_be_played_is_refused_before_it_is_written(spec, tmp_path, monkeypatch):
+    made = system(spec)
+    monkeypatch.setattr(made, "_written", None, raising=False)
+    monkeypatch.setattr(made, "_performed", None, raising=False)
+    (tmp_path / "long.mid").write_bytes(midi_bytes(Piece((Note(0.0, 1.0, 60), Note(1190.0, 5.0, 60)), ("",), 120.0)))
+    with pytest.raises(UserError, match="seconds=1200 is too long: at most 1,199 s"):
+        made.generate(seconds=1200.0)
+    with pytest.raises(UserError, match="what was given has 1,195"):
+        made.continue_(midi=tmp_path / "long.mid", seconds=20.0)
+    with pytest.raises(UserError, match="between 0.5 and 1200"):
+        made.generate(seconds=3600.0)
+
+
 def test_a_melody_is_moved_by_octaves_to_where_a_soprano_sings_and_that_is_told():
     made, told = system(), []
     made.tell = told.append  # type: ignore[method-assign]

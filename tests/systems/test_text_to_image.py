@@ -11,6 +11,7 @@ from handmade.core import Dice, System
 from handmade.data.specs import CaptionBatch, CaptionSpec
 from handmade.errors import UserError
 from handmade.objectives.denoising import noisy, straight
+from handmade.samplers.noise import Noise
 from handmade.systems.text_to_image.system import LOUD, STRENGTHS, Config, TextToImage
 
 WORDS = ("red", "green", "blue", "square", "a", "with", "dots")
@@ -42,8 +43,15 @@ class Magnifier(System):
         return pixels.repeat_interleave(4, 2).repeat_interleave(4, 3) + 0.1
 
 
-def lent(system: TextToImage) -> TextToImage:
-    object.__setattr__(system, "borrowed", {"refiner": Magnifier(None, None)})
+class Grainy(System):
+    """Stands in for a refiner whose noise goes by the place of a picture, as that of super_resolution."""
+
+    def enlarge(self, pixels, seed=0):
+        return pixels + 0.1 * Noise(seed, range(len(pixels))).draw(*pixels.shape[1:])
+
+
+def lent(system: TextToImage, refiner: System | None = None) -> TextToImage:
+    object.__setattr__(system, "borrowed", {"refiner": refiner or Magnifier(None, None)})
     return system
 
 
@@ -147,7 +155,18 @@ def test_between_two_prompts_the_ends_are_the_prompts_themselves():
 def test_prompts_stand_side_by_side_over_their_words():
     sheet = awake(room()).prompts(prompts="a red square | a green square", n=2, steps=2)
     assert sheet.columns == 2 and sheet.titles == ("", "", "a red square", "a green square")
-    assert not torch.allclose(sheet.pixels[0], sheet.pixels[2], atol=1e-3)  # another seed
+    assert not torch.allclose(sheet.pixels[0], sheet.pixels[2], atol=1e-3)  # other noise
+
+
+@pytest.mark.parametrize("refine", [False, True])
+def test_prompts_draw_every_sentence_from_the_same_noise(refine):
+    system = lent(awake(room()), Grainy(None, None))
+    sheet = system.prompts(prompts="a red square|a red square|a green square", n=2, seed=5, steps=2, refine=refine)
+    for row in sheet.pixels.unflatten(0, (2, 3)):
+        assert torch.allclose(row[0], row[1], atol=1e-5)
+        assert not torch.allclose(row[0], row[2], atol=1e-3)
+    alone = system.prompts(prompts="a green square", n=2, seed=5, steps=2, refine=refine)
+    assert torch.allclose(sheet.pixels[2::3], alone.pixels, atol=1e-5)
 
 
 def test_guide_shows_every_strength_and_film_every_stop():

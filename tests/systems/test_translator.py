@@ -248,6 +248,16 @@ def test_a_sentence_longer_than_any_trained_on_is_cut_and_translated_whole(syste
     assert len(found.split()) > 30
 
 
+def test_a_sentence_of_which_training_had_few_as_long_is_cut_and_none_of_it_is_lost():
+    system: Any = api.load("zoo:translator/en-fr")
+    part = "the document is saved in the current folder"
+    text = f"Choose the colour of the line, and {', and '.join([part] * 7)}."
+    assert len(text.split()) > 60 and len(system.data.encode(text)) < system.data.longest
+    (found,) = system.translate(text=text).lines
+    assert found.count("document") == 7
+    assert not system._fits(text) and system._fits("Choose the colour of the line, and " + part)
+
+
 def test_what_cannot_be_translated_is_one_line(system, tmp_path):
     latin = tmp_path / "latin.txt"
     latin.write_bytes("déjà".encode("latin1"))

@@ -24,7 +24,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from handmade.errors import Damaged, UserError, did_you_mean
 
-LARGEST = 64 * 1024  # bytes of an origin; twice that is read of an SVG file in search of it
+LARGEST = 64 * 1024  # bytes of an origin; an ask is given at most 48 kB (asks.py)
+LONGEST = 8192  # letters of a name in it
+STEERING = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f]")  # no name holds signs that steer a terminal
 KEYWORD = b"handmade"
 GIF_COMMENT = b"!\xfe"  # an extension, of the kind that is a comment
 MIDI_TEXT = b"\0\xff\x01"  # at once, a text
@@ -69,6 +71,8 @@ def describe_file(origin: Mapping[str, Any], file: str, item: int | None = None)
     whole["arguments"] = {k: v if isinstance(v, _plain) else str(v) for k, v in origin.get("arguments", {}).items()}
     if fault := _fault(whole):
         raise ValueError(f"origin: {fault}")
+    if len(to_json(whole).encode()) > LARGEST:
+        raise ValueError(f"origin: larger than {LARGEST // 1024} kB")
     return whole
 
 
@@ -237,7 +241,7 @@ READERS = {  # how a file begins -> what finds its note
 def _svg_note(path: Path) -> bytes | None:
     """Find our element by its exact text: a parser would obey entities that a stranger's file declares."""
     with path.open("rb") as stream:
-        found = re.search(rb'<metadata id="handmade">([^<]*)</metadata>', stream.read(2 * LARGEST))
+        found = re.search(rb'<metadata id="handmade">([^<]*)</metadata>', stream.read(6 * LARGEST))  # & becomes &amp;
     return html.unescape(found[1].decode("utf-8", "replace")).encode() if found else None
 
 
@@ -278,19 +282,25 @@ def _fault(origin: Any) -> str | None:
     if not 1 <= origin.get("threads", 1) <= MOST_THREADS:
         return f"a number of threads that is not 1 to {MOST_THREADS}"
     arguments = origin.get("arguments", {})
-    for value in [*origin.values(), *arguments, *arguments.values()]:
-        if not _is_plain(value) and value is not arguments:
+    for value in [*origin.values(), *arguments]:
+        if value is not arguments and not (_is_plain(value) and _is_short(value)):
             return "a value that is not a plain, short one"
+    if not all(map(_is_plain, arguments.values())):
+        return "an argument that is not a plain value"
     if "/" in origin["file"] or "\\" in origin["file"] or origin["file"] in ("", ".", ".."):
         return "a file name with a folder in it"
     return None
 
 
 def _is_plain(value: Any) -> bool:
-    """True for finite numbers, switches, nothing, and texts without control characters (they reach the terminal)."""
+    """True for finite numbers, switches, nothing, and any text of whole characters, which is escaped where it is shown."""
     if isinstance(value, str):
-        return len(value) <= 8192 and all(c.isprintable() or c in "\n\t" for c in value)
+        return not any("\ud800" <= letter <= "\udfff" for letter in value)
     return isinstance(value, _plain) and not (isinstance(value, float) and not math.isfinite(value))
+
+
+def _is_short(value: Any) -> bool:
+    return not isinstance(value, str) or (len(value) <= LONGEST and not STEERING.search(value))
 
 
 def _shown(name: str) -> str:

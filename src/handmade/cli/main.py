@@ -14,7 +14,7 @@ import time
 from typing import NoReturn
 
 from handmade import __version__
-from handmade.errors import HandmadeError, UserError, did_you_mean
+from handmade.errors import HandmadeError, UserError, did_you_mean, one_line
 
 BEGAN = time.monotonic()
 NO_MEMORY = "there is not enough memory"
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     except HandmadeError as error:
         if debug:
             raise
-        print(f"handmade: {error}", file=sys.stderr)
+        print(f"handmade: {one_line(error)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("handmade: interrupted", file=sys.stderr)
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, MemoryError) as error:  # a full disk, a folder without permission, a machine without memory
         if debug:
             raise
-        print(f"handmade: {str(error) or NO_MEMORY}", file=sys.stderr)
+        print(f"handmade: {one_line(error) or NO_MEMORY}", file=sys.stderr)
         return 1
     except RuntimeError as error:  # torch's own words for a machine without memory
         if debug or not ("DefaultCPUAllocator" in str(error) or type(error).__name__ == "OutOfMemoryError"):

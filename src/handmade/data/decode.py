@@ -33,13 +33,13 @@ def quiet_decoder() -> Iterator[None]:
         yield
 
 
-def decode(content: bytes, size: int, channels: int) -> np.ndarray:
-    """A picture file -> (channels, size, size) uint8: turned upright, on white, its middle square, resized.
+def decode(content: bytes, size: int, channels: int, ground: str = "white") -> np.ndarray:
+    """A picture file -> (channels, size, size) uint8: turned upright, on its ground, its middle square, resized.
 
     Raises Damaged with the reason for what is no picture, is broken, or is larger than our limits. Of an animation the
     first frame is taken.
     """
-    return _opened(content, lambda picture: square(picture, size, channels), 2 * size)
+    return _opened(content, lambda picture: square(picture, size, channels, ground), 2 * size)
 
 
 def whole(content: bytes, channels: int) -> np.ndarray:
@@ -75,11 +75,11 @@ def _too_large(what: str) -> str:
     return f"{what} is more than the {MOST_PIXELS // 2**20} megapixels allowed"
 
 
-def square(picture: Image, size: int, channels: int) -> np.ndarray:
+def square(picture: Image, size: int, channels: int, ground: str = "white") -> np.ndarray:
     """Crop the middle square and resize it with a Lanczos filter, (channels, size, size) uint8."""
     from PIL import Image
 
-    picture = _plain(picture, channels)
+    picture = _plain(picture, channels, ground)
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     picture = picture.crop((left, top, left + side, top + side))
@@ -96,21 +96,20 @@ def _pixels(picture: Image) -> np.ndarray:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _plain(picture: Image, channels: int) -> Image:
+def _plain(picture: Image, channels: int, ground: str = "white") -> Image:
     """In colour or grey, opaque."""
-    return _opaque(picture).convert("RGB" if channels == 3 else "L")
+    return _opaque(picture, ground).convert("RGB" if channels == 3 else "L")
 
 
-def _opaque(picture: Image) -> Image:
-    """Eight bits a channel and no transparency: 16-bit grey is scaled, not clipped; what shines through is white."""
+def _opaque(picture: Image, ground: str) -> Image:
+    """Eight bits a channel and no transparency: 16-bit grey is scaled, not clipped; what shines through is the ground."""
     from PIL import Image
 
     if picture.mode.startswith("I") or picture.mode == "F":
         return _eight_bits(picture)
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture).convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, ground), picture).convert("RGB")
     return picture
 
 

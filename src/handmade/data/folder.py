@@ -30,7 +30,7 @@ from handmade.errors import Damaged, UserError
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = 2  # of what is kept in the cache
+VERSION = 3  # of what is kept in the cache
 MOST_BROKEN = 0.2  # a larger share is a mistake of ours or yours, not bad luck
 MOST_MEMORY = 16 << 30  # bytes of decoded pictures
 HELD_OUT = 10  # one picture in so many is never trained on, where the folder itself names no test pictures

@@ -51,8 +51,8 @@ def given_pictures(path: Path, channels: int) -> Iterator[tuple[str, Tensor]]:
         yield name, torch.from_numpy(pixels.copy())
 
 
-def given_squares(path: Path, size: int, channels: int) -> tuple[list[str], Tensor]:
-    """The names of the pictures, and their middle squares (N, channels, size, size) uint8.
+def given_squares(path: Path, size: int, channels: int, ground: str = "white") -> tuple[list[str], Tensor]:
+    """The names of the pictures, and their middle squares (N, channels, size, size) uint8; the ground shines through.
 
     Raises UserError naming the first that is broken, or is no picture: nothing is dropped in silence.
     """
@@ -63,6 +63,6 @@ def given_squares(path: Path, size: int, channels: int) -> tuple[list[str], Tens
     with quiet_decoder():
         for name, content in given_files(path):
             with usable(name):
-                squares.append(decode(content, size, channels))
+                squares.append(decode(content, size, channels, ground))
             names.append(name)
     return names, torch.from_numpy(np.stack(squares))

@@ -113,6 +113,7 @@ def _metadata(tree: Tree) -> Listing | None:
                 tables.append((PurePosixPath(name).parent, table))
     if not tables:
         return None
+    told = tuple(note for _, table in tables for note in table.notes)
     shared = [column for column in tables[0][1].columns if all(column in table.columns for _, table in tables)]
     joined = Table({column: [value for _, table in tables for value in table.columns[column]] for column in shared})
     names = [str(folder / name) for folder, table in tables for name in table.columns["file_name"]]
@@ -123,7 +124,7 @@ def _metadata(tree: Tree) -> Listing | None:
         labels=attributes(joined, leave={"file_name"}),
         words=captions(joined),
         splits=_splits(names)[0],
-        notes=_left_out(tree, names),
+        notes=(*told, *_left_out(tree, names)),
         unfit=unfit(joined, names),
     )
 
@@ -133,7 +134,7 @@ def _attribute_table(tree: Tree) -> Listing | None:
     pictures = tree.named(*ENDINGS)
     best: tuple[int, int, str, Table, dict[int, str]] | None = None
     for name in tree.named(".csv", ".txt", ".tsv") if pictures else ():
-        table = read_table(tree, name)
+        table = read_table(tree, name, strict=False)  # most of them may be something else
         if is_doubts(table.columns):  # about labels, not labels
             continue
         rows = files_of(table, pictures)
@@ -142,8 +143,8 @@ def _attribute_table(tree: Tree) -> Listing | None:
             best = (count, len(rows), name, table, rows)
     if best is None:
         return None
-    _, _, name, table, rows = best
-    names, table = list(rows.values()), table.take(rows)
+    _, _, name, _, rows = best
+    names, table = list(rows.values()), read_table(tree, name).take(rows)  # refused where it is not as it should be
     return _pictures(
         tree,
         names,
@@ -151,7 +152,7 @@ def _attribute_table(tree: Tree) -> Listing | None:
         labels=attributes(table),
         words=captions(table),
         splits=partition(tree, names),
-        notes=_left_out(tree, names),
+        notes=(*table.notes, *_left_out(tree, names)),
         unfit=unfit(table, names),
     )
 

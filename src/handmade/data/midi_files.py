@@ -43,7 +43,7 @@ class Found(NamedTuple):
 def read_songs(tree: Tree, names: Sequence[str], form: str, voices: int, progress: Progress) -> Found:
     """The pieces in MIDI files, as events or as voices on a grid."""
     about = [list(entry) for entry in tree.entries if entry.name in set(names)]
-    kept = cache_folder() / "music" / f"{digest(2, str(tree.root), about, form, voices)[:32]}.npz"
+    kept = cache_folder() / "music" / f"{digest(3, str(tree.root), about, form, voices)[:32]}.npz"
     arrays = load_arrays(kept)
     if arrays is None or not {"titles", "lengths", "values", "wrong"} <= arrays.keys():
         arrays = _joined(list(_blocks(tree, names, form, voices, progress)))

@@ -1,6 +1,6 @@
 """Your own music: a folder or .zip of MIDI files at any depth, a folder of MAESTRO, or the JSB chorales as others pack them.
 
-- MIDI files of types 0 and 1; whole pieces are held out, and of one piece alone the end
+- MIDI files of types 0 and 1, without their drums; whole pieces are held out, but of fewer than 1 / held_out the end of each
 - MAESTRO v2 or v3: the column `split` of its .csv says what is held out (validation and test together)
 - Jsb16thSeparated.json: lists `train`, `valid`, `test` of pieces, a list of pitches per sixteenth, -1 or null a rest. It
   does not tell a held note from one struck again: what stays is taken as held
@@ -54,7 +54,7 @@ def open_own_music(
     order: windows at random places, one after the other, or in lanes for a network that keeps its state
     transpose: move training pieces by up to so many semitones, at random
     tempo: quarter notes a minute at which what is made on a grid is played
-    held_out: share of the pieces that is never trained on
+    held_out: share of the pieces that is never trained on; of few pieces, of each
     """
     parts, notices = _parts(wanted, path, form, voices, held_out)
     return open_music(wanted, path, parts, context=context, order=order, transpose=transpose, tempo=tempo, voices=voices,
@@ -79,7 +79,7 @@ def open_own_rolls(
     hop: bars from the beginning of one example to that of the next
     transpose: move training examples by up to so many semitones, at random
     tempo: quarter notes a minute at which what is made is played
-    held_out: share of the pieces that is never trained on
+    held_out: share of the pieces that is never trained on; of few pieces, of each
     """
     parts, notices = _parts(wanted, path, "grid", voices, held_out)
     return open_bars(wanted, path, parts, bars=bars, steps=16, hop=hop, transpose=transpose, tempo=tempo, voices=voices,

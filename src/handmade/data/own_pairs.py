@@ -3,7 +3,7 @@
 | layout | what it looks like |
 |---|---|
 | `.csv` | columns with a header, such as `en,fr`; a column is found by its name, or named with `columns` |
-| `.tsv`, `.txt` | columns divided by tabs, with or without a header: the first is the source, the second the target (Anki) |
+| `.tsv`, `.txt` | columns divided by tabs, header or none: the first is the source, the second the target; Anki's exports |
 | `NAME.en` + `NAME.fr` | the same line of both files belongs together (Moses, OPUS); give either file, or their folder |
 | `.tmx` | a translation memory |
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -32,6 +33,8 @@ NAMES = {  # language -> what a column or a file of it may be called
     "de": ("de", "deu", "ger", "german", "deutsch"), "es": ("es", "spa", "spanish", "español"),
     "it": ("it", "ita", "italian", "italiano"), "pt": ("pt", "por", "portuguese"), "nl": ("nl", "nld", "dut", "dutch"),
 }  # fmt: skip
+ANKI = re.compile(r"#(separator|html|tags|columns|notetype|deck|guid|if matches)( column)?:(.*)\n")
+MARKS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "colon": ":", "space": " "}  # as Anki names them
 SIDES = ("source", "src", "from", "text"), ("target", "tgt", "trg", "to", "translation")
 Rows = Iterable[tuple[str, str]]
 
@@ -102,16 +105,47 @@ def _read(tree: Tree, name: str, languages: Sequence[str], columns: Sequence[str
     text = text_of(content, where)
     if not text.strip():
         raise UserError(f"{where} is empty: it holds no pairs")
+    if ANKI.match(text):
+        return "an Anki export", list(_table(_anki(text, where), languages, columns, where, True))
     tabs = "\t" in text.split("\n", 1)[0]
     if not tabs and not name.lower().endswith((".csv", ".tsv")):
         raise UserError(f"{where} has one column: a pair file needs two, divided by a tab, "
                         f"or a second file for {languages[1]} beside it")  # fmt: skip
     if tabs:  # quotes mean nothing special there
-        rows = [line.split("\t") for line in text.splitlines() if line.strip()]
+        rows = [line.split("\t") for line in text.split("\n") if line.strip()]
     else:
-        head = text.split("\n", 1)[0]
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=max(",;", key=head.count)) if any(row)]
+        rows = _cells(text, max(",;", key=text.split("\n", 1)[0].count), where)
     return ("a table divided by tabs" if tabs else "a table"), list(_table(rows, languages, columns, where, tabs))
+
+
+def _anki(text: str, where: str) -> list[list[str]]:
+    """The fields of an Anki export: the lines at its head name what divides them, and columns that hold none."""
+    head, start = {}, 0
+    while found := ANKI.match(text, start):
+        head[found[1] + (found[2] or "")] = found[3].strip()
+        start = found.end()
+    told = head.get("separator", "tab")
+    mark = MARKS.get(told.lower(), told if len(told) == 1 else "\t")
+    others = {int(value) - 1 for name, value in head.items() if name.endswith(" column") and value.isdecimal()}
+    rows = [
+        [cell for place, cell in enumerate(row) if place not in others] for row in _cells(text[start:], mark, where)
+    ]
+    if not rows:
+        raise UserError(f"{where} holds no pairs below the lines that Anki writes at its head")
+    return rows
+
+
+def _cells(text: str, mark: str, where: str) -> list[list[str]]:
+    """The rows of a table whose cells may stand in quotes."""
+    rows: list[list[str]] = []
+    try:
+        for row in csv.reader(io.StringIO(text), delimiter=mark):
+            if any(row):
+                rows.append(row)
+    except csv.Error:
+        raise UserError(f"{where}, row {len(rows) + 1:,} has a quote that is not closed, or a cell of more than "
+                        f"{csv.field_size_limit():,} letters: close the quote, or take it away") from None  # fmt: skip
+    return rows
 
 
 def _table(rows: list[list[str]], languages: Sequence[str], columns: Sequence[str], where: str, tabs: bool) -> Rows:
@@ -129,6 +163,9 @@ def _table(rows: list[list[str]], languages: Sequence[str], columns: Sequence[st
     for number, row in enumerate(rows[start:], start + 1):
         if len(row) <= max(places):  # type: ignore[type-var]
             raise UserError(f"{where}, row {number:,} has {len(row)} columns, too few for a pair: {str(row)[:60]}")
+        if start and not tabs and any(cell.strip() for cell in row[len(head) :]):
+            raise UserError(f"{where}, row {number:,} has {len(row)} columns, and the header {len(head)}: "
+                            f"put quotes around a text that holds a comma: {str(row)[:60]}")  # fmt: skip
         yield row[places[0]], row[places[1]]  # type: ignore[index]
 
 

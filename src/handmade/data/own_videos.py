@@ -93,7 +93,7 @@ def open_videos(
     spec = VideoSpec(channels, size, labels, frames, 8.0, *words_in(heard, vocabulary))
     told, pixels = [words[row] for row in mine], torch.from_numpy(found.pixels)[mine]
     name = digest("own clips", VERSION, tree.entries, size, frames, channels, vocabulary, wanted.split)
-    report = Report("clips with a metadata table", len(names), found.broken)
+    report = Report("clips with a metadata table", len(names), found.broken, table.notes)
     return Videos(pixels, spec.tokens_of(told), torch.tensor(codes)[mine], spec, name, told, report), spec
 
 

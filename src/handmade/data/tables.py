@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
 from handmade.data.tree import Tree, naming
+from handmade.data.utf8 import text_of
+from handmade.errors import UserError
 
 MOST_BYTES = 500_000_000
 KEYS = ("file_name", "filename", "image_id", "id", "image", "file", "path", "name")  # columns that may name the picture
@@ -23,18 +26,24 @@ class Table:
     """Columns of text, all of one length."""
 
     columns: Mapping[str, list[str]]
+    notes: tuple[str, ...] = ()  # what is said about rows that were left out
 
     def take(self, rows: Iterable[int]) -> Table:
         """These rows alone."""
         rows = list(rows)
-        return Table({name: [values[row] for row in rows] for name, values in self.columns.items()})
+        return Table({name: [values[row] for row in rows] for name, values in self.columns.items()}, self.notes)
 
 
-def read_table(tree: Tree, name: str) -> Table:
-    """Read any of the kinds above; a text file that is no table gives a table without columns."""
+def read_table(tree: Tree, name: str, strict: bool = True) -> Table:
+    """Read any of the kinds above; a text file that is no table gives a table without columns.
+
+    strict: a file that is not UTF-8, has an open quote or no row that fits its header is a UserError; without, it is read as
+    well as it can be
+    """
     with naming(name):
-        text = tree.read(name, MOST_BYTES).decode("utf-8-sig", "replace")
-    lines = [line for line in text.splitlines() if line.strip()]
+        content = tree.read(name, MOST_BYTES)
+    text = text_of(content, name) if strict else _loosely(content)
+    lines = [line for line in text.split("\n") if line.strip()]
     if name.lower().endswith(".jsonl"):
         return _columns([{str(k): v for k, v in row.items()} for row in map(_json, lines) if isinstance(row, dict)])
     if len(lines) > 2 and lines[0].strip().isdigit() and not any(mark in lines[1] for mark in ",;"):
@@ -46,9 +55,37 @@ def read_table(tree: Tree, name: str) -> Table:
     if mark not in head:
         return Table({})
     try:
-        return _columns([row for row in csv.DictReader(lines, delimiter=mark) if None not in row])
+        table = _separated(text[text.index(head) :], mark, name)
     except csv.Error:
+        if strict:
+            raise UserError(f"{name} has a quote that is not closed, or a cell of more than {csv.field_size_limit():,} "
+                            "letters: close the quote, or take it away") from None  # fmt: skip
         return Table({})
+    if strict and table.notes and not table.columns:
+        raise UserError(f"no row of {name} can be used: {table.notes[0]}")
+    return table
+
+
+def _loosely(content: bytes) -> str:
+    """Bytes as text, whatever they are."""
+    kind = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    return content.decode(kind, "replace").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _separated(text: str, mark: str, name: str) -> Table:
+    """The rows of a table divided by a sign; those with more cells than the header are left out and named."""
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark)
+    rows, wide = [], []
+    for row in reader:
+        if any(cell.strip() for cell in row.pop(None, ())):  # type: ignore[call-overload]
+            wide.append(reader.line_num)
+        elif any((cell or "").strip() for cell in row.values()):
+            rows.append(row)
+    if not wide:
+        return _columns(rows)
+    what = f"rows of {name} with more columns than its header, left out: {len(wide):,}, the first in line {wide[0]:,}"
+    advice = f"put quotes around a text with {mark!r} in it"
+    return replace(_columns(rows), notes=(f"{what}; {advice}",))
 
 
 def attributes(table: Table, leave: set[str] | None = None) -> dict[str, list[str]]:
@@ -117,7 +154,8 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else str(value).strip()
+    """A value as one line."""
+    return "" if value is None else str(value).strip().replace("\n", " ")
 
 
 def _json(line: str) -> Any:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from handmade.data.cache import cache_folder, digest, store
 from handmade.data.codecs import train_codec
+from handmade.data.codecs.unknown import unknown_letters
 from handmade.data.source import Wanted
 from handmade.data.specs import TextBatch, TextSpec
 from handmade.errors import UserError, did_you_mean
@@ -158,6 +159,8 @@ def open_text(
     spec = like or TextSpec(made.codec, context)
     titles, length = tuple(t.title for t in texts), sum(len(t.content) for t in texts)
     tokens = made.tokens[wanted.split]
+    if like and (unknown := unknown_letters(like.coder, "".join(text.content for text in texts))):
+        notes = (*notes, f"{unknown}; choose another codec, or a run that knows them")
     report = TextReport(titles, length, len(tokens), spec.size, codec, tuple(notes))
     mode: Any = order if wanted.split == "train" else "whole"
     mark = digest(key, wanted.split, context, mode)

@@ -43,8 +43,8 @@ class Seen(NamedTuple):
 
 
 def look(clips: Tensor, objects: Sequence[str], colours: Sequence[str], directions: Sequence[str]) -> Seen:
-    """Clips (N, F, 3, H, W) in [-1, 1] -> which of these names fit best."""
-    looked = [_look(clip.float().clamp(-1, 1), objects, colours, directions) for clip in clips]
+    """Clips (N, F, 3, H, W) in [-1, 1] -> which of these names fit best, on the CPU."""
+    looked = [_look(clip.float().cpu().clamp(-1, 1), objects, colours, directions) for clip in clips]
     return Seen(*torch.tensor(looked).view(-1, 3).unbind(1))
 
 

@@ -29,7 +29,8 @@ def non_saturating_generator(on_fake: Tensor) -> Tensor:
 def r1_penalty(on_real: Tensor, real: Tensor) -> Tensor:
     """E[|grad D(x)|^2] / 2 on real data: D may not be steep where the data lie, so the game can come to rest there.
 
-    on_real: logits (B, ...) made from `real`, one item's logits from that item alone
+    on_real: logits (B, ...) made from `real`. Where one item's logits also hear the others, as with BatchNorm, what is taken is
+        the gradient of the sum of all logits with respect to each item: near to that of its own logit, not the same
     real: (B, ...) with `requires_grad`
     Mescheder et al. 2018 (arXiv 1801.04406), equation 9; multiply by gamma.
     """

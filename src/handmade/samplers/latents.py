@@ -51,14 +51,14 @@ def spherical(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
 
 def walk(stops: Tensor, steps: int) -> Tensor:
     """(K, L) stops -> ((K - 1) * steps + 1, L): all stops, and `steps` equal strides between each two."""
-    strides = torch.linspace(0, 1, steps + 1)[:-1].unsqueeze(-1)  # (steps, 1)
+    strides = torch.linspace(0, 1, steps + 1, device=stops.device)[:-1].unsqueeze(-1)  # (steps, 1)
     legs = [spherical(a, b, strides) for a, b in pairwise(stops)]  # K - 1 of (steps, L)
     return torch.cat([*legs, stops[-1:]])
 
 
 def square(corners: Tensor, side: int) -> Tensor:
     """(4, L) corners in reading order -> (side * side, L), row by row, the corners at the corners."""
-    t = torch.linspace(0, 1, side).unsqueeze(-1)  # (side, 1)
+    t = torch.linspace(0, 1, side, device=corners.device).unsqueeze(-1)  # (side, 1)
     left, right = spherical(corners[0], corners[2], t), spherical(corners[1], corners[3], t)  # (side, L)
     rows = spherical(left.unsqueeze(1), right.unsqueeze(1), t)  # (side, side, L)
     return rows.flatten(0, 1)

@@ -40,12 +40,22 @@ class Taste:
         if self.repetition_penalty != 1.0 and seen is not None:
             logits = penalise(logits, seen, self.repetition_penalty)
         if self.temperature not in (0.0, 1.0):
-            logits = logits / self.temperature
+            logits = heated(logits, self.temperature)
         if 0 < self.top_k < logits.shape[1]:
             logits = top_k(logits, self.top_k)
         if self.top_p < 1.0:
             logits = top_p(logits, self.top_p)
         return min_p(logits, self.min_p) if self.min_p else logits
+
+
+def heated(logits: Tensor, temperature: float) -> Tensor:
+    """(..., V) logits divided by a temperature; where it is too small for that, the likeliest alone stay finite."""
+    hot = logits / temperature
+    fine = hot.amax(-1, keepdim=True).isfinite()
+    if bool(fine.all()):
+        return hot
+    below = logits.double() - logits.double().amax(-1, keepdim=True)
+    return torch.where(fine, hot, (below / temperature).float())
 
 
 def penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:

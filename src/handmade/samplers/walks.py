@@ -44,7 +44,7 @@ class Walker:
              against: Tensor | None = None) -> Tensor:  # fmt: skip
         """New pictures (n, *shape) from the noise of a seed, one for each row of `told` (n, ...).
 
-        against: rows (n, ...) that guidance leads away from; left out, it leads away from what is drawn unasked
+        against: rows (n, ...) that guidance above 1 leads away from; left out, it leads away from what is drawn unasked
         """
         ends = []
         for rows in torch.arange(len(told)).split(TOGETHER):
@@ -72,14 +72,19 @@ class Walker:
         """One picture at even stops of its walk, the noisy one above the one believed behind it, (stops, C, 2 H, H)."""
         noise = self.noise(seed, range(1))
         start = noise()
-        walk = [Stop(start, start), *self.walk(start, noise, told, guidance, steps, sampler)]
+        walk = list(self.walk(start, noise, told, guidance, steps, sampler))
+        walk = [Stop(start, walk[0].clean), *walk]
         shown = [walk[round(k * (len(walk) - 1) / (stops - 1))] for k in range(stops)]
-        moments = torch.cat([torch.cat([stop.noisy, stop.clean.clamp(-1, 1)], 2) for stop in shown])
-        return moments / moments.abs().amax((1, 2, 3), keepdim=True).clamp_min(1)
+        seen = torch.cat([stop.noisy for stop in shown])  # (stops, C, H, H), as loud as it may be without being clamped
+        seen = seen / seen.abs().amax((1, 2, 3), keepdim=True).clamp_min(1)
+        return torch.cat([seen, torch.cat([stop.clean.clamp(-1, 1) for stop in shown])], 2)
 
     def believe(self, told: Tensor, guidance: float, against: Tensor | None = None) -> Believe:
-        """The network as a sampler sees it; where guidance asks for both, it is asked with what is told and without."""
-        without = torch.zeros_like(told) if against is None else against
+        """The network as a sampler sees it; where guidance asks for both, it is asked with what is told and without.
+
+        Below 1 guidance leads towards what is drawn without, and that must not be what was forbidden.
+        """
+        without = torch.zeros_like(told) if against is None or guidance < 1 else against
         plain = guidance == 1.0 or torch.equal(told, without)
 
         def believed(x: Tensor, t: Tensor) -> Tensor:

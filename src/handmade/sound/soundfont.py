@@ -30,7 +30,7 @@ def render_soundfont(piece: Piece, font: Path, rate: int = 44_100, program: int 
     from tinysoundfont import SoundFontException, Synth  # type: ignore[import-not-found]
 
     synth = Synth(gain=-6.0, samplerate=rate)
-    drums = {track % 16 for track, name in enumerate(piece.tracks) if "drum" in name.lower()}
+    drums = {track % 16 for track in piece.drums}
     try:
         synth.sfload(str(font))
         for channel in range(16):

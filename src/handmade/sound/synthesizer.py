@@ -16,11 +16,10 @@ import numpy as np
 from numpy import ndarray
 
 from handmade.errors import UserError, did_you_mean
-from handmade.midi import Note, Piece
+from handmade.midi import LONGEST_PLAYED, Note, Piece
 from handmade.sound.instruments import GOLDEN, INSTRUMENTS, Instrument, hertz
 
 RATE = 44_100  # samples a second
-LONGEST = 20 * 60  # seconds of a piece: its sound takes 700 kB a second while it is made
 BLOCK = 256
 HEARD = 0.45  # share of the rate below which a partial is sounded; Nyquist's limit is a half
 LEVEL = 0.16  # root mean square of the loudest note as it begins, of 1
@@ -41,8 +40,8 @@ def render(piece: Piece, instruments: str | Sequence[str] = "piano", rate: int =
     if not 8_000 <= rate <= 96_000:
         raise UserError(f"rate={rate} is no rate of sound: use 8000 to 96000 samples a second")
     end = max((note.start + note.length for note in piece.notes), default=0.0)
-    if end > LONGEST:
-        raise UserError(f"a piece of {end:,.0f} s is too long to be played: at most {LONGEST:,} s, cut it first")
+    if end > LONGEST_PLAYED:
+        raise UserError(f"a piece of {end:,.0f} s is too long to be played: at most {LONGEST_PLAYED:,} s, cut it first")
     tail = max((instrument.release for instrument in chosen.values()), default=0.0)
     samples = round(end * rate) + round(tail * rate) + 1
     sound = np.zeros((2, samples + (round(ECHO * rate) if echo else 0)), np.float32)
@@ -122,8 +121,7 @@ def _room(rate: int) -> ndarray:
 
 def _chosen(instruments: str | Sequence[str], piece: Piece) -> dict[int, Instrument]:
     """The instrument of every track that has notes, by the track's number; drums are left out, we have none."""
-    drums = {track for track, name in enumerate(piece.tracks) if "drum" in name.lower()}
-    tracks = sorted({note.track for note in piece.notes} - drums)
+    tracks = sorted({note.track for note in piece.notes} - piece.drums)
     names = [instruments] * (max(tracks, default=0) + 1) if isinstance(instruments, str) else list(instruments)
     if tracks and tracks[-1] >= len(names):
         raise UserError(f"{len(names)} instruments cannot play track {tracks[-1] + 1}: name one, or one for each track")

@@ -35,9 +35,9 @@ def decode(events: Iterable[int], path: Path | str) -> None:
 
 
 def events_of(piece: Piece) -> list[int]:
-    """The events of a piece; those of all its tracks are one performer's."""
+    """The events of a piece; those of all its tracks but drums are one performer's."""
     keys: dict[int, list[tuple[int, int, int]]] = defaultdict(list)  # pitch -> steps of onset and end, velocity
-    for note in piece.notes:
+    for note in piece.pitched:
         start = round(note.start / STEP)
         end = max(start + 1, round((note.start + note.length) / STEP))
         keys[note.pitch].append((start, end, note.velocity // LOUDNESS))

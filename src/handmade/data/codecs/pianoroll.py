@@ -8,8 +8,8 @@ out as four copies of one that jumps. A note struck again is a pitch again, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from handmade.errors import UserError
@@ -84,12 +84,12 @@ def roll_of_piece(piece: Piece, voices: int = 4) -> tuple[Roll, int]:
     """A piece whose times are quarter notes -> its roll, and how many notes found no voice.
 
     As many tracks as voices, each with one note at a time, are the voices, as they stand. Anything else is dealt out: of
-    the notes that begin together the highest goes to the first free voice, the lowest to the last.
+    the notes that begin together the highest goes to the first free voice, the lowest to the last. Drums are left out.
     """
     import numpy as np
 
     notes = [(start, max(start + 1, round((note.start + note.length) * QUARTER)), note.pitch, note.track)
-             for note in piece.notes if (start := round(note.start * QUARTER)) >= 0]  # fmt: skip
+             for note in piece.pitched if (start := round(note.start * QUARTER)) >= 0]  # fmt: skip
     if (steps := max((end for _, end, *_ in notes), default=0)) > MOST_STEPS:
         raise UserError(f"this piece has {steps:,} sixteenths, and at most {MOST_STEPS:,} are put on a grid")
     cells = np.full((steps, voices), REST, np.int16)
@@ -102,6 +102,32 @@ def roll_of_piece(piece: Piece, voices: int = 4) -> tuple[Roll, int]:
         cells[start, voice] = pitch
         cells[start + 1 : end, voice] = HOLD
     return roll_from(cells), lost
+
+
+def detached(piece: Piece) -> Piece:
+    """A piece in quarter notes, without the overlaps of notes that are played legato: a note then ends where the next begins.
+
+    In each track a note that begins takes the place of one that ends there; else it ends the first to end of those that have
+    less than half of them left and do not outlast it. A bass that is held under a melody stays.
+    """
+    ends = [max(round(n.start * QUARTER) + 1, round((n.start + n.length) * QUARTER)) for n in piece.notes]
+    for track in {note.track for note in piece.notes}:
+        mine = [place for place, note in enumerate(piece.notes) if note.track == track]
+        starts = {place: round(piece.notes[place].start * QUARTER) for place in mine}
+        held: list[int] = []
+        for now, begun in groupby(sorted(mine, key=lambda place: starts[place]), key=lambda place: starts[place]):
+            new = list(begun)
+            more = len(new) - sum(ends[place] == now for place in held)
+            held = sorted((place for place in held if ends[place] > now), key=lambda place: ends[place])
+            last = max(ends[place] for place in new)
+            over = [p for p in held if ends[p] < last and starts[p] < 2 * now - ends[p]]
+            for place in over[: max(0, more)]:
+                ends[place] = now
+            held = [place for place in held if ends[place] > now] + new
+    notes = [note._replace(length=min(note.length, max(0.0, end / QUARTER - note.start)))
+             if round((note.start + note.length) * QUARTER) > end else note
+             for note, end in zip(piece.notes, ends, strict=True)]  # fmt: skip
+    return replace(piece, notes=tuple(sorted(notes)))
 
 
 def _single(notes: list[tuple[int, int, int, int]]) -> bool:

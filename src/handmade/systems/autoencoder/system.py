@@ -78,8 +78,8 @@ class Autoencoder(FromCodes):
         widths, side = shape(config.width, data.size)
         if not widths or side > 8:
             raise UserError(
-                f"autoencoder cannot halve {data.size} px down to 8 or less: use a multiple of 8, 28, or 2 x 3, 5 or 7 "
-                "times a power of two (set data.size)"
+                f"autoencoder cannot halve {data.size} px down to less than 8: use 8, 16, 32, 64 and so on, or 3, 5 or 7 times "
+                "a power of two, such as 28, 48 or 80 (set data.size)"
             )
         self.encoder, self.decoder = encoder(config, data), decoder(config, data)
         self.sizes = [len(values) for values in data.labels.values()]

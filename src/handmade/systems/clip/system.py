@@ -3,8 +3,8 @@
 An eye turns picture x_i into a direction u_i, a reader sentence w_j into a direction v_j. Objective, over groups of pairs:
     eye, reader minimise  -1/2 E_i[log softmax_j(s u_i . v_j)]_i - 1/2 E_j[log softmax_i(s u_i . v_j)]_j
 so that of the sentences of a group each picture finds its own, and of the pictures each sentence; s, how sharply, is learnt.
-Differing from the paper: sentences are averaged over their words, there are no image Transformers, and pairs are told apart in
-groups of a fixed size, so that one process and two play the same game.
+Differing from the paper: a sentence is the sum of its words over the root of their number, there are no image Transformers, and
+pairs are told apart in groups of a fixed size, so that one process and two play the same game.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class CLIP(System):
             raise UserError(f'captions="{captions}": give at least two sentences with | between')
         names, squares = given_squares(image, self.data.size, self.data.channels)
         agree = self._agreement(squares, sentences, "captions")  # (N, S)
-        odds = (agree * self.sharpness).softmax(1)
+        odds = (agree * self.sharpness.cpu()).softmax(1)
         rows = [
             (name, sentences[place], round(float(odds[row, place]), 4), round(float(agree[row, place]), 4))
             for row, name in enumerate(names) for place in odds[row].argsort(descending=True).tolist()

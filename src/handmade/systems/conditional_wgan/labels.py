@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import torch
@@ -65,9 +65,28 @@ def read_change(text: str, data: ImageSpec, side: str) -> Change:
     return Change(data.codes(",".join(starts), side), data.codes(",".join(ends), side), seeds)
 
 
-def example(data: ImageSpec, place: int = 0) -> str:
-    """The change of an attribute, by its place, from its first value to its last; the seed's where there is none."""
-    if place >= len(data.labels):
-        return "seed=0..1"
-    name, values = list(data.labels.items())[place]
-    return f"{name}={values[0]}..{values[-1]}"
+def read_sides(across: str, down: str, data: ImageSpec) -> tuple[Change, Change]:
+    """What changes across, and what down; a side that is left out takes what the other leaves free (`example`).
+
+    UserError where both sides change the same: its values would be added up to what is no value.
+    """
+    given = {side: read_change(text, data, side) for side, text in (("across", across), ("down", down)) if text}
+    for side in ("across", "down"):
+        if side not in given:
+            taken = [name for other in given.values() for name in other.start]
+            given[side] = read_change(example(data, taken), data, side)
+    right, below = given["across"], given["down"]
+    both = [name for name in right.start if name in below.start] or ["the seed"] * bool(right.seeds and below.seeds)
+    if both:
+        raise UserError(
+            f'across="{across}" and down="{down}" both change {both[0]}: let one side change something else'
+        )
+    return right, below
+
+
+def example(data: ImageSpec, taken: Collection[str] = ()) -> str:
+    """The change of the first attribute that is not taken, from its first value to its last; the seed's where there is none."""
+    for name, values in data.labels.items():
+        if name not in taken:
+            return f"{name}={values[0]}..{values[-1]}"
+    return "seed=0..1"

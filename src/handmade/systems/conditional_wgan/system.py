@@ -29,7 +29,7 @@ from handmade.metrics.judged import agreement, known_to
 from handmade.objectives.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
 from handmade.samplers.chance import left_to_chance, newest, untrained
 from handmade.samplers.latents import latents, seed_numbers, square, walk
-from handmade.systems.conditional_wgan.labels import code_of, example, read_change, surprise, with_labels
+from handmade.systems.conditional_wgan.labels import code_of, example, read_change, read_sides, surprise, with_labels
 from handmade.systems.conditional_wgan.network import Critic, Generator, initialise, judged
 from handmade.systems.conditional_wgan.scores import monotonic
 
@@ -111,14 +111,14 @@ class ConditionalWGAN(System):
         return Turn("critic", loss, {"distance": distance, "penalty": penalty, "surprise at real": named})
 
     def evaluate(self, held_out: ImageBatch, judge: Judge | None = None) -> Mapping[str, Score]:
-        """Draw a picture for the labels of each that was held out; KID is the yardstick, then what the judge sees.
+        """Draw as many pictures as were held out, as `generate` does; KID is the yardstick, then what the judge sees.
 
-        agreement_...: the judge names what was asked for. monotonic: as the first attribute that it knows fades from its
-        first value to its last, the probability it gives to the last rises.
+        agreement_...: the judge names what was asked for, the labels of the held-out pictures. monotonic: as the first
+        attribute that it knows fades from its first value to its last, the probability it gives to the last rises.
         """
-        z = latents(len(held_out.pixels), self.config.latent, seed=0)
-        drawn = self._draw(z, code_of(held_out.labels, self.data))
-        scores = score_drawn(held_out.pixels, drawn, judge)
+        n = len(held_out.pixels)
+        z = latents(n, self.config.latent, seed=0)
+        scores = score_drawn(held_out.pixels, self._draw(z, code_of(self._labels(n, {}, seed=0), self.data)), judge)
         if judge is None or not (known := known_to(judge, self.data.labels)):
             return scores
         name, values = known[0], self.data.labels[known[0]]
@@ -126,6 +126,7 @@ class ConditionalWGAN(System):
         end = with_labels(start, {name: len(values) - 1}, self.data)
         faded = self._fade(latents(len(start), self.config.latent, seed=1), start, end, STEPS)
         rising = monotonic(faded, STEPS + 1, name, values[-1], judge)
+        drawn = self._draw(z, code_of(held_out.labels, self.data))
         seen = agreement(drawn, held_out.pixels, held_out.labels, self.data.labels, judge)
         return {**scores, **seen, "monotonic": rising}
 
@@ -176,16 +177,13 @@ class ConditionalWGAN(System):
     ) -> Images:
         """Change two characteristics of one picture at once, one across and one down.
 
-        across: what changes from left to right, such as glasses=no..yes or seed=3..8; left out: the first attribute
-        down: what changes from top to bottom; left out: the second attribute, or the seed where there is none
+        across: what changes from left to right, such as glasses=no..yes or seed=3..8; left out: the first attribute down leaves
+        down: what changes from top to bottom; left out: the first attribute that across leaves, or the seed where there is none
         side: pictures along each side
         seed: which picture
         label: what all of them show, such as hair=black; what is not named is the seed's own
         """
-        right = read_change(across or example(self.data), self.data, "across")
-        below = read_change(down or example(self.data, 1), self.data, "down")
-        if right.seeds and below.seeds:
-            raise UserError(f'across="{across}" and down="{down}" both change the seed: give one side a label')
+        right, below = read_sides(across, down, self.data)
         corner = self._labels(1, {**self.data.codes(label), **right.start, **below.start}, seed)
         top, left = (code_of(with_labels(corner, change.end, self.data), self.data) for change in (right, below))
         here, t = code_of(corner, self.data), torch.linspace(0, 1, side)
@@ -217,11 +215,13 @@ class ConditionalWGAN(System):
             raise UserError(
                 "find needs a classifier's eyes: train the recipe with --borrow.probe RUN, a classifier's run or zoo run"
             )
-        wanted, last = self._wanted(want, probe.data), seed + tries
+        wanted, last = self._wanted(want, probe.data), min(seed + tries, 2**63)  # there seeds end
         hundreds = (range(first, min(first + 100, last)) for first in range(seed, last, 100))
         found = list(islice((hit for seeds in hundreds for hit in self._look(probe, seeds, label, wanted)), n))
         if not found:
-            raise UserError(f'none of {tries} seeds from {seed} shows "{want}": ask for it by label, or raise tries')
+            raise UserError(
+                f'none of {last - seed} seeds from {seed} shows "{want}": ask for it by label, or raise tries'
+            )
         titles = tuple(f"seed {number}" + f", {100 * odds:.0f} %" * bool(wanted) for number, _, odds in found)
         names = tuple(f"seed-{number}.png" for number, _, _ in found)
         return Images(torch.stack([picture for _, picture, _ in found]), titles=titles, names=names)
@@ -231,13 +231,13 @@ class ConditionalWGAN(System):
     ) -> Iterator[tuple[int, Tensor, float]]:
         """Yield each seed in whose picture the probe sees all that is wanted, the picture, and the least of its beliefs."""
         z, labels = self._first(seeds, self.data.codes(label))
-        drawn = self._draw(z, code_of(labels, self.data)).cpu()
-        odds = dict(zip(probe.data.labels, probe.probabilities(drawn), strict=True))
+        drawn = self._draw(z, code_of(labels, self.data))
+        odds = dict(zip(probe.data.labels, (part.cpu() for part in probe.probabilities(drawn)), strict=True))
         agrees = [odds[name].argmax(1) == value for name, value in wanted.items()]
         beliefs = [odds[name][:, value] for name, value in wanted.items()]
         for row, number in enumerate(seeds):
             if all(bool(seen[row]) for seen in agrees):
-                yield number, drawn[row], min((float(belief[row]) for belief in beliefs), default=1.0)
+                yield number, drawn[row].cpu(), min((float(belief[row]) for belief in beliefs), default=1.0)
 
     def _wanted(self, want: str, known: ImageSpec) -> dict[str, int]:
         """What the probe is to see; says where it was taught other labels than these pictures have."""

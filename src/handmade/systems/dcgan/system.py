@@ -1,10 +1,12 @@
 """DCGAN: a forger and a judge, both convolutional. Radford, Metz, Chintala 2015 (arXiv 1511.06434).
 
 Objective, the non-saturating game of Goodfellow et al. 2014 (section 3), D giving logits:
-    discriminator minimises  E[softplus(-D(x))] + E[softplus(D(G(z)))]
+    discriminator minimises  E[softplus(-D(x))] + E[softplus(D(G(z)))] + (r1 / 2) E[|grad D(x)|^2]
     generator     minimises  E[softplus(-D(G(z)))]
-The two networks are the paper's, and so is the game: the players take turns. `at_once` lets both move from one judgement of
-what was drawn (Goodfellow 2016, arXiv 1701.00160, section 3.2), which saves one forward pass of the discriminator in three.
+The two networks are the paper's, and so is the game: the players take turns. The last term is not: a price on a judge that is
+steep at real pictures (Mescheder et al. 2018, arXiv 1801.04406), paid at every r1_every-th step, and then so many times.
+`at_once` lets both move from one judgement of what was drawn (Goodfellow 2016, arXiv 1701.00160, section 3.2), which saves one
+forward pass of the discriminator in three.
 """
 
 from __future__ import annotations

@@ -21,14 +21,16 @@ from torch.optim import AdamW, Optimizer
 from handmade.artifacts import Images, Passages, Table
 from handmade.artifacts.heatmap import heatmap
 from handmade.core import Range, Score, System, Turn, ask
+from handmade.data.codecs.unknown import unknown_letters, unknown_share
 from handmade.data.specs import TextBatch, TextSpec
+from handmade.data.utf8 import given_text
 from handmade.errors import UserError
 from handmade.metrics.text import bits_per_byte, perplexity, shared_runs
 from handmade.networks.low_rank import adapt, merge
 from handmade.networks.muon import MuonAdamW
 from handmade.networks.quantised import keep
 from handmade.samplers.pen import Pen
-from handmade.samplers.tokens import Taste, fortunes
+from handmade.samplers.tokens import Taste, fortunes, heated
 from handmade.systems.gpt.network import GPT, Form
 from handmade.systems.gpt.writing import continued, kept, surprises
 
@@ -111,9 +113,12 @@ class GPTSystem(System):
         rows = max(1, AT_ONCE // (held_out.tokens[0].numel() * self.data.size))
         means = torch.cat([self._nats(part) for part in held_out.tokens.split(rows)]).double()  # (N,)
         count = held_out.tokens[:, 1:].numel()
-        size = len(self.data.decode(held_out.tokens[:, 1:].flatten().tolist()).encode())
+        tokens = held_out.tokens[:, 1:].flatten().tolist()
+        size, unknown = len(self.data.decode(tokens).encode()), unknown_share(self.data.coder, tokens)
         nats, wide = float(means.mean()), 1.96 * float(means.std(correction=0)) / len(means) ** 0.5
-        about = f"held-out text: {count:,} tokens, {size:,} bytes, in windows of {held_out.tokens.shape[1] - 1}"
+        about = (
+            f"held-out text: {count:,} tokens{unknown}, {size:,} bytes, in windows of {held_out.tokens.shape[1] - 1}"
+        )
         bits = [bits_per_byte(count * value, size) for value in (nats, nats - wide, nats + wide)]
         return {
             "bits_per_byte": Score(bits[0], f"surprise per byte of {about}", "lower", None, bits[1], bits[2]),
@@ -167,8 +172,10 @@ class GPTSystem(System):
         temperatures: separated by commas
         """
         heats = _numbers(temperatures)
-        logits = self._logits_after(_prompts(prompt, file)[0])  # (V,)
-        odds = torch.stack([(logits / heat).softmax(0) for heat in heats])  # (H, V)
+        text = _prompts(prompt, file)[0]
+        self._warn(text)
+        logits = self._logits_after(text)  # (V,)
+        odds = torch.stack([heated(logits, heat).softmax(0) for heat in heats])  # (H, V)
         best = logits.topk(min(k, len(logits))).indices.tolist()
         rows = tuple((self._name(token), *(float(row[token]) for row in odds)) for token in best)
         columns = ("next token", *(f"T = {heat:g}" for heat in heats))
@@ -182,7 +189,8 @@ class GPTSystem(System):
         text: the text
         file: a text file to score instead
         """
-        content = _prompts("" if file != Path() else text, file, whole=True)[0]
+        content = given_text("" if file != Path() else text, file)
+        self._warn(content)
         tokens = self.data.encode(content)
         end = self._end()
         given = [] if end is None else [end]  # with a mark for a text's start, its first token counts too
@@ -240,7 +248,8 @@ class GPTSystem(System):
     # how the asks work
 
     def _write(self, prompts: Sequence[str], n: int, most: int, taste: Taste, stop: str, seed: int) -> list[Pen]:
-        """Write n continuations of each prompt; a single one is told as it comes."""
+        """Write n continuations of each prompt, the same luck for each; a single one is told as it comes."""
+        self._warn("".join(prompts))
         ids = [self._ids(prompt) for prompt in prompts]
         for tokens in ids:
             if len(tokens) > self.data.context:
@@ -252,7 +261,8 @@ class GPTSystem(System):
             self.tell(prompts[0])
         if self.origin is not None:  # a run that was loaded to be asked, not one in training
             self.network.arrange()
-        text = continued(self.network, ids, taste, fortunes(len(pens), seed), n, most)
+        luck = (row.repeat(len(ids)) for row in fortunes(n, seed))  # a prompt goes on as it does alone
+        text = continued(self.network, ids, taste, luck, n, most)
         for _ in range(most):
             for pen, token in zip(pens, next(text).tolist(), strict=True):
                 new = pen.add(token)
@@ -286,6 +296,11 @@ class GPTSystem(System):
             f"{100 * share:.0f} % stands in the training text in runs of {words} words or more{named}\n\n{prompt}{text}"
         )
 
+    def _warn(self, text: str) -> None:
+        """Tell what of a given text is unknown here."""
+        if unknown := unknown_letters(self.data.coder, text):
+            self.tell(f"({unknown})\n")
+
     def _ids(self, prompt: str) -> list[int]:
         """The tokens of a prompt; an empty one begins where a text begins."""
         if prompt:
@@ -308,21 +323,10 @@ class GPTSystem(System):
         return self.network.tokens.weight.device
 
 
-def _prompts(prompt: str, file: Path, whole: bool = False) -> list[str]:
-    """The prompt, or those of a file; UserError for a file that is no text."""
+def _prompts(prompt: str, file: Path) -> list[str]:
+    """The prompt, or those of a file."""
+    text = given_text(prompt, file)
     if file == Path():
-        return [prompt]
-    if prompt:
-        raise UserError(f"give a text or a file, not both ({file})")
-    try:
-        content = Path(file).read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}") from None
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is no text in UTF-8: byte {error.start} is {content[error.start]:#04x}") from None
-    if whole:
         return [text]
     parts = [part.strip("\n") for part in f"\n{text}\n".split("\n---\n")]
     return [part for part in parts if part] or [""]

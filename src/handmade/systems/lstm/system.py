@@ -25,6 +25,7 @@ from torch.optim import AdamW, Optimizer
 from handmade.artifacts import Images, Passages, Table
 from handmade.artifacts.heatmap import heatmap
 from handmade.core import Range, Score, System, Turn, ask
+from handmade.data.codecs.unknown import unknown_letters, unknown_share
 from handmade.data.specs import TextBatch, TextSpec
 from handmade.data.utf8 import given_text
 from handmade.errors import UserError
@@ -32,7 +33,7 @@ from handmade.metrics.ngrams import ngram_nats
 from handmade.metrics.text import bits_per_byte, perplexity, shared_runs
 from handmade.networks.muon import MuonAdamW
 from handmade.samplers.pen import Pen
-from handmade.samplers.tokens import Taste, choose, fortunes
+from handmade.samplers.tokens import Taste, choose, fortunes, heated
 from handmade.systems.lstm.network import LSTM, State
 
 LANES = 16  # rows in which held-out text is read
@@ -116,9 +117,11 @@ class LSTMSystem(System):
         tokens = held_out.tokens  # (N, T + 1), one window after the other
         means = self._read_in_lanes(tokens).double()  # (N,)
         count = tokens[:, 1:].numel()
-        size = len(self.data.decode(tokens[:, 1:].flatten().tolist()).encode())
+        running = tokens[:, 1:].flatten().tolist()
+        size, unknown = len(self.data.decode(running).encode()), unknown_share(self.data.coder, running)
         nats, wide = float(means.mean()), 1.96 * float(means.std(correction=0)) / len(means) ** 0.5
-        about = f"held-out text: {count:,} tokens, {size:,} bytes, read in {min(LANES, len(tokens))} lanes"
+        lanes = -(-len(tokens) // _long(len(tokens)))
+        about = f"held-out text: {count:,} tokens{unknown}, {size:,} bytes, read in {lanes} lanes"
         bits = [bits_per_byte(count * value, size) for value in (nats, nats - wide, nats + wide)]
         scores = {
             "bits_per_byte": Score(bits[0], f"surprise per byte of {about}", "lower", None, bits[1], bits[2]),
@@ -126,15 +129,15 @@ class LSTMSystem(System):
         }
         if self.trained_on is not None:  # where the training text is at hand
             order = ORDERS.get(self.data.codec["kind"], 3)
-            running = torch.cat([tokens[:1, 0], tokens[:, 1:].flatten()])
-            counted = ngram_nats(self.trained_on().tokens, running, order, self.data.size).sum()
+            whole = torch.cat([tokens[:1, 0], tokens[:, 1:].flatten()])
+            counted = ngram_nats(self.trained_on().tokens, whole, order, self.data.size).sum()
             told = f"the same of a model that only counts, up to {order} tokens (Witten & Bell 1991): to be beaten"
             scores["counting"] = Score(bits_per_byte(float(counted), size), told)
         return scores
 
     def _read_in_lanes(self, tokens: Tensor) -> Tensor:
         """(N, T + 1) windows -> (N,) mean surprise of each; a lane keeps its memory where a window goes on."""
-        long = -(-len(tokens) // min(LANES, len(tokens)))  # windows of one lane
+        long = _long(len(tokens))
         goes_on = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
         goes_on[1:] = tokens[1:, 0] == tokens[:-1, -1]
         lanes = torch.arange(0, len(tokens), long, device=tokens.device)
@@ -189,8 +192,10 @@ class LSTMSystem(System):
         temperatures: separated by commas
         """
         heats = _numbers(temperatures)
-        logits = self._read(self._ids(given_text(prompt, file)))[0][0]  # (V,)
-        odds = torch.stack([(logits / heat).softmax(0) for heat in heats])  # (H, V)
+        text = given_text(prompt, file)
+        self._warn(text)
+        logits = self._read(self._ids(text))[0][0]  # (V,)
+        odds = torch.stack([heated(logits, heat).softmax(0) for heat in heats])  # (H, V)
         best = logits.topk(min(k, len(logits))).indices.tolist()
         rows = tuple((self.data.name(token), *(float(row[token]) for row in odds)) for token in best)
         columns = ("next token", *(f"T = {heat:g}" for heat in heats))
@@ -204,7 +209,9 @@ class LSTMSystem(System):
         text: the text
         file: a text file to score instead
         """
-        tokens = self.data.encode(given_text("" if file != Path() else text, file))
+        content = given_text("" if file != Path() else text, file)
+        self._warn(content)
+        tokens = self.data.encode(content)
         if len(tokens) < 2:
             raise UserError(
                 f"a text of {len(tokens)} tokens cannot be scored: give --text, or --file, with two or more"
@@ -265,6 +272,7 @@ class LSTMSystem(System):
 
     def _write(self, prompt: str, n: int, most: int, taste: Taste, stop: str, seed: int) -> list[Pen]:
         """Write n continuations; a single one is told as it comes."""
+        self._warn(prompt)
         stops = [part for part in stop.split("|") if part]
         pens = [Pen(self.data.decode, stops, getattr(self.data.coder, "end", None)) for _ in range(n)]
         tell = self.tell if n == 1 else lambda text: None
@@ -323,6 +331,11 @@ class LSTMSystem(System):
             said += f', the longest: "{" ".join(longest.split())}"'
         return f"{said}\n\n{prompt}{out}"
 
+    def _warn(self, text: str) -> None:
+        """Tell what of a given text is unknown here."""
+        if unknown := unknown_letters(self.data.coder, text):
+            self.tell(f"({unknown})\n")
+
     def _ids(self, prompt: str) -> list[int]:
         """The tokens of a prompt; an empty one begins where a text begins."""
         if prompt:
@@ -332,6 +345,11 @@ class LSTMSystem(System):
 
     def _device(self) -> torch.device:
         return self.network.tokens.weight.device
+
+
+def _long(windows: int) -> int:
+    """Windows of one lane, where so many are read in at most LANES; the last lane may be shorter."""
+    return -(-windows // min(LANES, windows))
 
 
 def _numbers(text: str) -> list[float]:

@@ -26,6 +26,7 @@ from handmade.data.codecs.pianoroll import piece_of_roll
 from handmade.data.specs import RollSpec
 from handmade.errors import UserError, did_you_mean
 from handmade.metrics.music import copied, score_rolls
+from handmade.midi import LONGEST_PLAYED
 from handmade.objectives.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
 from handmade.samplers.latents import latents, spherical
 from handmade.systems.musegan.network import BEAT, Critic, Generator
@@ -164,6 +165,9 @@ class MuseGAN(System):
         soundfont: your own .sf2, played instead
         sound: the kind of the files of sound
         """
+        most = int((LONGEST_PLAYED - 1) / (self.data.bars * self.data.steps / BEAT * 60 / self.data.tempo))
+        if n > most:
+            raise UserError(f"n={n} stretches are too long to be played: at most {most}")
         held = [word.strip() for word in hold.split(",") if word.strip()]
         for word in held:
             if word not in KINDS:

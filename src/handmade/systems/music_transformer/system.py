@@ -22,10 +22,10 @@ from torch.optim import Optimizer
 from handmade.artifacts import Music
 from handmade.core import Range, Score, System, Turn, ask
 from handmade.data.codecs.midi_events import events_of, piece_of, seconds_of
-from handmade.data.codecs.pianoroll import QUARTER, REST, VOICES, piece_of_roll, roll_of_piece
+from handmade.data.codecs.pianoroll import QUARTER, REST, VOICES, detached, piece_of_roll, roll_of_piece
 from handmade.data.specs import MusicBatch, MusicSpec
 from handmade.errors import Damaged, UserError
-from handmade.midi import Piece, read_midi, typed_notes
+from handmade.midi import LONGEST_PLAYED, Piece, read_midi, typed_notes
 from handmade.networks.muon import MuonAdamW
 from handmade.samplers.tokens import Taste, fortunes
 from handmade.systems.music_transformer.network import Form, Transformer
@@ -101,7 +101,7 @@ class MusicTransformer(System):
 
     @ask
     def generate(
-        self, n: Annotated[int, Range(1, 64)] = 4, seconds: Annotated[float, Range(0.5, 3600)] = 20.0,
+        self, n: Annotated[int, Range(1, 64)] = 4, seconds: Annotated[float, Range(0.5, LONGEST_PLAYED)] = 20.0,
         temperature: Annotated[float, Range(0, 10)] = 0.9, top_k: Annotated[int, Range(0, 1000)] = 0,
         top_p: Annotated[float, Range(0.001, 1)] = 1.0, instrument: Instrument = "piano", soundfont: Path = Path(),
         seed: int = 0,
@@ -123,7 +123,7 @@ class MusicTransformer(System):
     @ask
     def continue_(
         self, midi: Path = Path(), notes: str = "", n: Annotated[int, Range(1, 64)] = 1,
-        seconds: Annotated[float, Range(0.5, 3600)] = 20.0, temperature: Annotated[float, Range(0, 10)] = 0.9,
+        seconds: Annotated[float, Range(0.5, LONGEST_PLAYED)] = 20.0, temperature: Annotated[float, Range(0, 10)] = 0.9,
         top_k: Annotated[int, Range(0, 1000)] = 0, top_p: Annotated[float, Range(0.001, 1)] = 1.0,
         instrument: Instrument = "piano", soundfont: Path = Path(), seed: int = 0,
     ) -> Music:  # fmt: skip
@@ -165,6 +165,7 @@ class MusicTransformer(System):
         if not self._grid:
             raise UserError("this run learnt performances, which have no voices: harmonize needs one trained on a grid")
         piece = self._given(midi, "" if midi != Path() else notes)
+        self._check_length(piece, 0.0)
         cells = self._cells(piece)
         if (cells[:, 0] < 0).all():
             raise UserError("there is no melody in what was given: give notes such as C5 D5 E5")
@@ -199,6 +200,7 @@ class MusicTransformer(System):
 
     def _go_on(self, piece: Piece, n: int, seconds: float, taste: Taste, seed: int) -> list[Piece]:
         """Pieces that begin with one piece and last so much longer."""
+        self._check_length(piece, seconds)
         if not self._grid:
             rows = self._performed(events_of(piece), n, seconds, taste, seed)
             return [replace(piece_of(row), tempo=piece.tempo) for row in rows]
@@ -210,6 +212,13 @@ class MusicTransformer(System):
             rows = self._written(given, [], steps * self.data.voices, taste, fortunes(n, seed), n)
             rows = torch.cat([torch.tensor([given] * n, dtype=torch.int64).view(n, -1), rows], 1)
         return self._played(rows, piece.tempo)
+
+    def _check_length(self, piece: Piece, seconds: float) -> None:
+        """UserError, before anything is written, where a piece and what is added would be too long to be played."""
+        given = piece.seconds * (60 / piece.tempo if self._grid else 1)
+        if given + seconds > LONGEST_PLAYED - 1:  # a last note may end a little later
+            there = f", and what was given has {given:,.0f}" if given else ""
+            raise UserError(f"seconds={seconds:g} is too long: at most {LONGEST_PLAYED - 1:,} s can be played{there}")
 
     def _under(self, cells: Tensor, n: int, taste: Taste, seed: int, more: int = 0) -> Tensor:
         """Write the other voices to the first of (steps, voices) cells, and `more` steps behind them: (n, tokens)."""
@@ -225,7 +234,7 @@ class MusicTransformer(System):
 
     def _cells(self, piece: Piece) -> Tensor:
         """A piece in quarter notes -> its cells (steps, voices) within the range that is known here."""
-        roll, lost = roll_of_piece(piece, self.data.voices)
+        roll, lost = roll_of_piece(detached(piece), self.data.voices)
         if lost:
             self.tell(f"({lost:,} notes found no free voice among {self.data.voices} and are left out)\n")
         return self._folded(torch.from_numpy(roll.cells).long())

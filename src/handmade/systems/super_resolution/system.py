@@ -119,7 +119,8 @@ class SuperResolution(System):
     def enlarge(self, pixels: Tensor, seed: int = 0, passes: int = PASSES) -> Tensor:
         """Small pictures (N, C, h, w) in [-1, 1] of any size -> large ones (N, C, times h, times w).
 
-        The same seed always gives the same; a picture comes out alike alone and in a crowd.
+        The same seed always gives the same. Each picture's noise goes by its place: the first comes out the same alone and in
+        a crowd, and so does every other whose place stays.
         """
         h, w = (side * self.config.times for side in pixels.shape[2:])
         y = enlarged(pixels, self.config.times)

@@ -134,7 +134,7 @@ class TextToImage(System):
         known = () if judge is None else (held_out.pixels, held_out.labels, self.data.labels, judge)
         seen = agreement(drawn, *known) if known else {}
         error = held_out_error(self.walker, held_out.pixels, held_out.tokens)
-        return {**score_drawn(held_out.pixels, drawn, judge), **seen, "error": error}
+        return {**score_drawn(held_out.pixels, drawn, judge, paired=True), **seen, "error": error}
 
     @ask
     def generate(self, prompt: str = "", negative: str = "", n: Count = 8, seed: int = 0, guidance: Guidance = LOUD,
@@ -142,7 +142,7 @@ class TextToImage(System):
         """Draw pictures from a sentence: a small one first, then, where a refiner is lent, the same large and sharp.
 
         prompt: what should be in the picture; nothing draws whatever comes
-        negative: what should not be in it
+        negative: what should not be in it; heard with a guidance above 1
         n: how many pictures
         seed: which pictures; a larger n continues the same series
         guidance: how loud the prompt is: 1 as it was learnt, more exaggerates it, 0 forgets it
@@ -164,20 +164,22 @@ class TextToImage(System):
     @ask
     def prompts(self, prompts: str = "", n: Annotated[int, Range(1, 64)] = 2, seed: int = 0, guidance: Guidance = LOUD,
                 steps: Steps = 20, refine: bool = True) -> Images:  # fmt: skip
-        """Draw several sentences side by side, each under its pictures, all from the same seeds.
+        """Draw several sentences side by side, each under its pictures; all pictures of a row are from the same noise.
 
         prompts: the sentences, with | between
         n: how many pictures of each
-        seed: which ones
+        seed: which ones: those of `generate` with one of the sentences
         guidance: how loud the prompts are
         steps: stops on the way from noise to picture
         refine: let the refiner make them large and sharp, where one is lent
         """
         said = [part.strip() for part in prompts.split("|")]
-        told = self._told(said, 1)
-        drawn = torch.cat([self.walker.draw(told, seed + k, guidance, steps, "dpm++") for k in range(n)])
         refiner = self.borrowed.get("refiner") if refine else None
-        pictures = drawn if refiner is None else refiner.enlarge(drawn, seed=seed)
+        stacks = []  # of (n, C, H, H): each sentence alone, since noise goes by the place of a picture among those drawn
+        for told in self._told(said, 1).split(1):
+            drawn = self.walker.draw(told.expand(n, -1), seed, guidance, steps, "dpm++")
+            stacks.append(drawn if refiner is None else refiner.enlarge(drawn, seed=seed))
+        pictures = torch.stack(stacks, 1).flatten(0, 1)  # (n * S, C, H, H), a row for each noise
         return Images(pictures, columns=len(said), titles=(*[""] * len(said) * (n - 1), *said))
 
     @ask
@@ -199,7 +201,7 @@ class TextToImage(System):
         """Say the same louder and louder: a row of the same seeds for each strength of guidance.
 
         prompt: what should be in the picture
-        negative: what should not be in it
+        negative: what should not be in it; heard with a guidance above 1
         n: how many seeds
         seed: which ones
         steps: stops on the way from noise to picture

@@ -146,7 +146,7 @@ class TextToVideo(System):
         """Make clips from a sentence; the same seed always gives the same ones.
 
         prompt: what should be in the clips and what should happen; nothing makes whatever comes
-        negative: what should not be in them
+        negative: what should not be in them; heard with a guidance above 1
         n: how many clips
         seed: which clips; a larger n continues the same series
         guidance: how loud the prompt is: 1 as it was learnt, more exaggerates it, 0 forgets it

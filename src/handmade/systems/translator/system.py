@@ -33,6 +33,7 @@ from handmade.systems.translator.network import PAD, Seen, Transformer, trimmed
 
 BOS, EOS = 2, 3
 EXAMPLES = 10  # best and worst held-out sentences kept with the weights
+SURE = 40  # tokens of a sentence that is translated in one piece, where training had sentences as long
 MOST_BYTES = 20_000_000  # of a file to translate
 
 
@@ -150,7 +151,7 @@ class Translator(System):
         heads: the mean of the layer's heads, or each of them
         """
         source = self.data.encode(" ".join(text.split()))
-        if not source or not self._fits(text):
+        if not 0 < len(source) < self.data.longest:
             raise UserError(f"give one sentence of 1 to {self.data.longest - 1} tokens, not {len(source)}")
         if layer > self.config.decoder_layers:
             raise UserError(f"layer must lie between 0 and {self.config.decoder_layers}, not {layer}")
@@ -183,8 +184,8 @@ class Translator(System):
         return Text(tuple(" ".join(line.splitlines()) for line in lines), stem="examples")
 
     def _fits(self, text: str) -> bool:
-        """Whether a sentence is no longer than those trained on."""
-        return len(self.data.encode(text)) < self.data.longest
+        """Whether a sentence is no longer than many of those trained on; `longest` is the longest of either language."""
+        return len(self.data.encode(text)) < min(self.data.longest, max(SURE, self.data.longest // 4))
 
     def _surprise(self, held_out: PairBatch) -> tuple[float, int]:
         """Nats per token, and how many tokens."""
