@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-import handmade  # noqa: F401  before any test loads torch: it tells waiting threads not to spin
+os.environ.setdefault("GOMP_SPINCOUNT", "0")  # two processes share the cores: whoever waits leaves his to the other
+
+import handmade  # noqa: F401  before any test loads torch: it tells waiting threads to sleep
 from commands import Background
 
 ROOMS = Path(__file__).parent / "rooms"

@@ -191,11 +191,19 @@ def test_quick_words_load_no_torch_and_open_no_socket(code):
     assert not set(done.stderr.split()) & set(HEAVY), done.stderr
 
 
-def test_waiting_threads_are_told_not_to_spin_before_torch_is_loaded():
-    code = "import handmade, os; print(os.environ['OMP_WAIT_POLICY'])"
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "passive"
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ({}, "passive 10000"),
+        ({"GOMP_SPINCOUNT": "0"}, "passive 0"),
+        ({"OMP_WAIT_POLICY": "active"}, "active None"),
+    ],
+)
+def test_waiting_threads_are_told_to_sleep_before_torch_is_loaded(own, told):
+    code = "import os, handmade; print(os.environ['OMP_WAIT_POLICY'], os.environ.get('GOMP_SPINCOUNT'))"
+    environment = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    done = subprocess.run([sys.executable, "-c", code], env={**environment, **own}, capture_output=True, text=True)
+    assert done.stdout.strip() == told, done.stderr
 
 
 ROOM = '''

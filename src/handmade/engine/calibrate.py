@@ -176,16 +176,14 @@ class Twin:
         return seconds, [float(turn.loss.detach().abs()) for turn in turns]
 
     def time(self, best: float, deadline: float) -> Timing:
-        """A step to warm up, one that counts, and up to twelve more: fewer where time is short or they cannot be the best."""
+        """A step to warm up, then two to thirteen that count: fewer where time is short or they cannot be the best."""
         _, losses = self.play()
         least, others = self.play()
         losses += others
         for _ in range(12):
-            if time.perf_counter() > deadline:
-                break
             seconds, _ = self.play()
             least = min(least, seconds)  # what else the machine did only adds
-            if seconds > 1.5 * best:
+            if time.perf_counter() > deadline or seconds > 1.5 * best:
                 break
         return Timing(self.choice, least, sum(losses) / len(losses))
 
