@@ -1,7 +1,7 @@
 """Handmade: generative AI, made by hand. The public names, loaded when they are first used.
 
 Importing the package loads no torch. It only asks the thread library to sleep while it waits, which must happen before torch
-is imported: two threads that spin fall to a fifth of their speed as soon as another program wants a core. A tenth of a
+is imported: two threads that spin fall to a fifth of their speed as soon as another program wants a core. A quarter of a
 millisecond they do spin: waking up takes as long as a small operation.
 """
 

@@ -125,8 +125,8 @@ def test_steps_of_more_than_a_second_play_no_duel(stopwatch, long):
     assert Stopwatch.played == [Choice(), Choice("float32", True, 1)]
 
 
-@pytest.mark.parametrize(("deadline", "steps"), [(0.0, 2), (math.inf, 14)])
-def test_a_candidate_plays_two_steps_at_least_and_its_shortest_but_the_first_counts(toy, deadline, steps):
+@pytest.mark.parametrize(("deadline", "steps"), [(0.0, 3), (math.inf, 14)])
+def test_a_candidate_plays_three_steps_at_least_and_its_shortest_but_the_first_counts(toy, deadline, steps):
     twin = calibrate.Twin(*toy, Choice(), World())
     really = twin.play
     twin.play = lambda: (100.0 - twin.steps, really()[1])
