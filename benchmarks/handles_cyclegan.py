@@ -38,9 +38,11 @@ def pictures() -> Any:
 
 def ours(precision: str, threads: int | None) -> tuple[Callable[[], Any], str]:
     """The engine's step on the room, set to the paper's networks."""
+    import handmade  # noqa: F401  it sets how threads wait, which torch reads when it is loaded
+
+    # isort: split
     import torch
 
-    import handmade  # noqa: F401  (sets how threads wait, before torch is loaded)
     from benchmarks.engine_step import engine_step
     from handmade.data.specs import DomainsBatch, DomainsSpec
     from handmade.plan import Plan

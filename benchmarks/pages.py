@@ -24,9 +24,11 @@ ALONE = {"MALLOC_ARENA_TEST": "8"}  # on 64-bit machines that is the library's o
 
 def training(recipe: str, threads: int | None) -> tuple[Callable[[], Any], str]:
     """The engine's step on a recipe, with its first batch, in bf16."""
+    import handmade  # noqa: F401  it sets how threads wait, which torch reads when it is loaded
+
+    # isort: split
     import torch
 
-    import handmade  # noqa: F401  (sets how threads wait, before torch is loaded)
     from benchmarks.engine_step import engine_step
     from handmade import api
     from handmade.data.loader import Loader

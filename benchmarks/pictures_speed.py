@@ -21,9 +21,11 @@ SAME = {"optimizer": "adamw", "lr": 1e-3}  # both sides move by the same rule
 
 def ours(what: str, precision: str, threads: int | None) -> tuple[Callable[[], Any], str]:
     """The engine's step on the diffusion room, or one stop of a walk with the system as the engine has prepared it."""
+    import handmade  # noqa: F401  it sets how threads wait, which torch reads when it is loaded
+
+    # isort: split
     import torch
 
-    import handmade  # noqa: F401  (sets how threads wait, before torch is loaded)
     from benchmarks.engine_step import engine_step
     from handmade.data.specs import ImageBatch, ImageSpec
     from handmade.plan import Plan

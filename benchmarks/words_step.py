@@ -31,9 +31,11 @@ def batch() -> Any:
 
 def ours(precision: str, threads: int | None, optimizer: str = "adamw") -> tuple[Callable[[], Any], str]:
     """The engine's step on the gpt room."""
+    import handmade  # noqa: F401  it sets how threads wait, which torch reads when it is loaded
+
+    # isort: split
     import torch
 
-    import handmade  # noqa: F401  (sets how threads wait, before torch is loaded)
     from benchmarks.engine_step import engine_step
     from handmade.data.specs import TextBatch, TextSpec
     from handmade.plan import Plan

@@ -47,9 +47,11 @@ def classic(threads: int | None) -> tuple[Callable[[], Any], str]:
 
 def ours(threads: int | None) -> tuple[Callable[[], Any], str]:
     """The engine's step on one batch of the recipe."""
+    import handmade  # noqa: F401  it sets how threads wait, which torch reads when it is loaded
+
+    # isort: split
     import torch
 
-    import handmade  # noqa: F401  (sets how threads wait, before torch is loaded)
     from benchmarks.engine_step import engine_step
     from handmade import api
     from handmade.data.loader import Loader

@@ -74,9 +74,11 @@ def _plain(kind: str, width: int, batch: int, threads: int | None) -> tuple[Call
 def _ours(
     width: int, batch: int, threads: int | None, precision: str, channels_last: Any, at_once: bool = False
 ) -> tuple[Callable[[], Any], str]:
+    import handmade  # noqa: F401  it sets how threads wait, which torch reads when it is loaded
+
+    # isort: split
     import torch
 
-    import handmade  # noqa: F401  (sets how threads wait, before torch is loaded)
     from benchmarks.engine_step import engine_step
     from handmade.data.specs import ImageBatch, ImageSpec
     from handmade.plan import Plan

@@ -108,6 +108,14 @@ def test_a_layout_that_did_not_pay_is_tried_again_once_tiles_do(stopwatch):
     assert len(Stopwatch.played) == len({*Stopwatch.played})  # nothing twice: no two of them were close
 
 
+def test_tiles_and_channels_last_are_found_where_neither_pays_alone(stopwatch):
+    stopwatch(lambda c, _: 2.0 if c.winograd and c.channels_last else 3.0 + 0.9 * (c.winograd + c.channels_last))
+    wide = torch.nn.Conv2d(128, 128, 3, padding=1)
+    assert choose(wide, None, Plan(threads=1), World())[0] == Choice("float32", True, 1, winograd=True)
+    first = choose(wide, None, Plan(threads=1, channels_last=False), World())[0]
+    assert first == Choice("float32", False, 1)
+
+
 def test_two_that_are_close_play_in_turn_and_what_the_machine_did_meanwhile_decides_nothing(stopwatch):
     last, narrow = Choice("float32", True, 1), torch.nn.Conv2d(3, 3, 3)
     disturbed = {2: 1.1, 7: 2.0, 10: 2.0}  # times as slow; the second step is the candidate's, alone

@@ -128,12 +128,13 @@ def _changes(system: System, plan: Plan, seconds: float, world: World) -> list[C
     if alone and any_fits(system):
         changes.append(lambda c: replace(c, patches=True))
     wide, halves = alone and any_wide(system), alone and any_halves(system)
+    free = plan.channels_last == "auto"  # tiles put channels last: together they may pay where neither does alone
     if wide:
-        changes.append(lambda c: replace(c, winograd=True))
+        changes.append(lambda c: replace(c, winograd=True, channels_last=free or c.channels_last))
     if halves:
-        changes.append(lambda c: replace(c, halving=True))
-    if plan.channels_last == "auto" and (wide or halves):
-        changes.append(lambda c: replace(c, channels_last=True))  # tiles put them last: what did not pay before may now
+        changes.append(lambda c: replace(c, halving=True, channels_last=free or c.channels_last))
+    if free and (wide or halves):
+        changes.append(lambda c: replace(c, channels_last=not c.channels_last))
     return changes
 
 
