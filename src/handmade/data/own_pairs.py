@@ -23,6 +23,7 @@ from handmade.asks import Range
 from handmade.data.pairs import Pair, PairDataset, Report, divide, open_pairs
 from handmade.data.source import DataSource, Wanted
 from handmade.data.specs import PairSpec
+from handmade.data.tables import open_quote
 from handmade.data.tree import Tree, open_tree
 from handmade.data.utf8 import text_of
 from handmade.errors import UserError
@@ -143,8 +144,7 @@ def _cells(text: str, mark: str, where: str) -> list[list[str]]:
             if any(row):
                 rows.append(row)
     except csv.Error:
-        raise UserError(f"{where}, row {len(rows) + 1:,} has a quote that is not closed, or a cell of more than "
-                        f"{csv.field_size_limit():,} letters: close the quote, or take it away") from None  # fmt: skip
+        raise open_quote(f"{where}, row {len(rows) + 1:,}") from None
     return rows
 
 

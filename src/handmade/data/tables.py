@@ -58,12 +58,17 @@ def read_table(tree: Tree, name: str, strict: bool = True) -> Table:
         table = _separated(text[text.index(head) :], mark, name)
     except csv.Error:
         if strict:
-            raise UserError(f"{name} has a quote that is not closed, or a cell of more than {csv.field_size_limit():,} "
-                            "letters: close the quote, or take it away") from None  # fmt: skip
+            raise open_quote(name) from None
         return Table({})
     if strict and table.notes and not table.columns:
         raise UserError(f"no row of {name} can be used: {table.notes[0]}")
     return table
+
+
+def open_quote(where: str) -> UserError:
+    """What the reader of tables stumbles on."""
+    return UserError(f"{where} has a quote that is not closed, or a cell of more than {csv.field_size_limit():,} letters: "
+                     "close the quote, or take it away")  # fmt: skip
 
 
 def _loosely(content: bytes) -> str:

@@ -92,9 +92,8 @@ def choose(
             continue
         try:
             twin, timing = try_(candidate, best.seconds)
-            short = (
-                8 * best.seconds < seconds and world.device.type == "cpu"
-            )  # what disturbs a longer one is in its mean
+            # what disturbs a step of more than a second is in its mean, and a large network does not fit into memory twice more
+            short = 8 * best.seconds < seconds and world.device.type == "cpu"
             if short and abs(timing.seconds / best.seconds - 1) < CLOSE:
                 began = time.perf_counter()
                 ratio = duel(Twin(system, batch, best.choice, world), twin, seconds / 4)
