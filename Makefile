@@ -4,7 +4,7 @@ BIN    := .venv/bin
 TORCH  ?= torch==2.13.0
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c .venv/constraints.txt
 
-.PHONY: demo test test-slow check studio bench clean studio-page
+.PHONY: demo test test-slow test-gpu check studio bench clean studio-page
 
 demo: .venv/ready
 	$(BIN)/handmade demo
@@ -15,6 +15,10 @@ test: .venv/ready-dev
 
 test-slow: .venv/ready-slow
 	$(BIN)/pytest -m "slow or network or hypothesis" --hypothesis-profile=default
+
+# On a machine with a GPU. TORCH must name a build for it.
+test-gpu: .venv/ready-dev
+	$(BIN)/pytest -m gpu -n 4 tests/gpu
 
 check: .venv/ready-check
 	$(BIN)/ruff format --check .

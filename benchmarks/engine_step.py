@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from handmade.core import Batch, System
+from handmade.engine.devices import World
 from handmade.engine.run import Run
 from handmade.engine.trainer import Trainer
 from handmade.plan import Plan
@@ -30,10 +33,12 @@ class Same:
         pass
 
 
-def engine_step(system: System, batch: Batch, plan: Plan) -> tuple[Callable[[], Any], str]:
+def engine_step(system: System, batch: Batch, plan: Plan, device: str = "cpu") -> tuple[Callable[[], Any], str]:
     """A function that takes one step, and what calibration chose."""
     folder = Path(tempfile.mkdtemp())
-    trainer = Trainer(system, Same(batch), plan, Run.create(folder / "run", "", {}, {}, ""))
+    trainer = Trainer(
+        system, Same(batch), plan, Run.create(folder / "run", "", {}, {}, ""), World(device=torch.device(device))
+    )
     trainer._prepare()
     stream = iter(trainer.loader)
 

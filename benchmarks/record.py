@@ -15,8 +15,10 @@ RESULTS = Path(__file__).parent / "results"
 BEGIN, END = "<!-- numbers: written by `python -m benchmarks` -->", "<!-- /numbers -->"
 
 
-def record(name: str, rows: list[dict[str, Any]], **figures: Any) -> None:
+def record(name: str, rows: list[dict[str, Any]], device: str = "cpu", **figures: Any) -> None:
     """Write one result: figures to quote (each with its goal where it has one), and the rows they come from."""
+    import torch
+
     from handmade.engine.devices import World, describe_machine
 
     result = {
@@ -24,7 +26,7 @@ def record(name: str, rows: list[dict[str, Any]], **figures: Any) -> None:
         "date": time.strftime("%Y-%m-%d"),
         "commit": _git("rev-parse", "--short", "HEAD"),
         "changed": bool(_git("status", "--porcelain", "src", "benchmarks/*.py")),
-        "machine": describe_machine(World()),
+        "machine": describe_machine(World(device=torch.device(device))),
         "figures": figures,
         "rows": rows,
     }

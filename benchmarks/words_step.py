@@ -16,20 +16,27 @@ from benchmarks.workers import Contestant, rounds
 
 BATCH, CONTEXT, VOCABULARY, ROUNDS = 12, 256, 80, 9
 SIZES = {"layers": 6, "width": 256, "heads": 8}
+WIDE = {
+    "layers": 10,
+    "width": 512,
+    "heads": 8,
+}  # what a GPU is given: 32 million parameters, a batch of 64 x 512 tokens
 
 
-def batch() -> Any:
+def batch(wide: bool = False) -> Any:
     """Tokens that can be learnt: each follows from the one before, with some luck."""
     import torch
 
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.randint(VOCABULARY, (BATCH, CONTEXT + 1), generator=generator)
-    for t in range(1, CONTEXT + 1):
+    generator, (n, length) = torch.Generator().manual_seed(0), (64, 512) if wide else (BATCH, CONTEXT)
+    rows = torch.randint(VOCABULARY, (n, length + 1), generator=generator)
+    for t in range(1, length + 1):
         rows[:, t] = (rows[:, t - 1] * 7 + rows[:, t] // 20) % VOCABULARY
     return rows
 
 
-def ours(precision: str, threads: int | None, optimizer: str = "adamw") -> tuple[Callable[[], Any], str]:
+def ours(
+    precision: str, threads: int | None, optimizer: str = "adamw", device: str = "cpu", wide: bool = False
+) -> tuple[Callable[[], Any], str]:
     """The engine's step on the gpt room."""
     import handmade  # noqa: F401  it sets how threads wait, which torch reads when it is loaded
 
@@ -43,15 +50,16 @@ def ours(precision: str, threads: int | None, optimizer: str = "adamw") -> tuple
 
     kind = system_class(find_room("gpt"))
     rates = {"lr": 1e-3, "rest_lr": 3e-3} if optimizer == "adamw" else {}
-    config = sys.modules[kind.__module__].Config(**SIZES, optimizer=optimizer, **rates)
+    config = sys.modules[kind.__module__].Config(**(WIDE if wide else SIZES), optimizer=optimizer, **rates)
     torch.manual_seed(0)
     letters = "".join(chr(33 + i) for i in range(VOCABULARY))
-    spec = TextSpec({"kind": "chars", "characters": letters}, CONTEXT)
-    plan = Plan(batch=BATCH, precision=precision, threads=threads or "auto")
-    return engine_step(kind(config, spec), TextBatch(batch(), torch.ones(BATCH, dtype=torch.bool)), plan)
+    tokens = batch(wide)
+    spec = TextSpec({"kind": "chars", "characters": letters}, tokens.shape[1] - 1)
+    plan = Plan(batch=len(tokens), precision=precision, threads=threads or "auto")
+    return engine_step(kind(config, spec), TextBatch(tokens, torch.ones(len(tokens), dtype=torch.bool)), plan, device)
 
 
-def theirs(loop: str, threads: int | None) -> tuple[Callable[[], Any], str]:
+def theirs(loop: str, threads: int | None, device: str = "cpu", wide: bool = False) -> tuple[Callable[[], Any], str]:
     """A plain loop."""
     import torch
 
@@ -60,7 +68,9 @@ def theirs(loop: str, threads: int | None) -> tuple[Callable[[], Any], str]:
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(0)
-    made, tokens = getattr(words_baselines, loop)(VOCABULARY, CONTEXT, **SIZES), batch()
+    tokens = batch(wide).to(device)
+    torch.set_default_device(device)
+    made = getattr(words_baselines, loop)(VOCABULARY, tokens.shape[1] - 1, **(WIDE if wide else SIZES))
     return lambda: made.step(tokens), f"float32, {torch.get_num_threads()} threads"
 
 

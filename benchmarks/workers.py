@@ -58,13 +58,16 @@ def rounds(contestants: dict[str, Contestant], count: int, steps: int) -> dict[s
     return times
 
 
-def _plain(kind: str, width: int, batch: int, threads: int | None) -> tuple[Callable[[], Any], str]:
+def _plain(
+    kind: str, width: int, batch: int, threads: int | None, device: str = "cpu"
+) -> tuple[Callable[[], Any], str]:
     import torch
 
     from benchmarks import baselines
 
     if threads:
         torch.set_num_threads(threads)
+    torch.set_default_device(device)
     torch.manual_seed(0)
     loop = getattr(baselines, kind)(width)
     real = torch.rand(batch, 3, 64, 64) * 2 - 1
@@ -72,7 +75,13 @@ def _plain(kind: str, width: int, batch: int, threads: int | None) -> tuple[Call
 
 
 def _ours(
-    width: int, batch: int, threads: int | None, precision: str, channels_last: Any, at_once: bool = False
+    width: int,
+    batch: int,
+    threads: int | None,
+    precision: str,
+    channels_last: Any,
+    at_once: bool = False,
+    device: str = "cpu",
 ) -> tuple[Callable[[], Any], str]:
     import handmade  # noqa: F401  it sets how threads wait, which torch reads when it is loaded
 
@@ -89,7 +98,7 @@ def _ours(
     torch.manual_seed(0)
     batch_ = ImageBatch(torch.rand(batch, 3, 64, 64) * 2 - 1, torch.zeros(batch, 0, dtype=torch.int64))
     plan = Plan(batch=batch, precision=precision, channels_last=channels_last, threads=threads or "auto")
-    return engine_step(kind(config, ImageSpec(3, 64)), batch_, plan)
+    return engine_step(kind(config, ImageSpec(3, 64)), batch_, plan, device)
 
 
 def main() -> None:
@@ -111,6 +120,8 @@ def main() -> None:
         began = time.perf_counter()
         for _ in range(int(line)):
             step()
+        if options.get("device") == "cuda":
+            sys.modules["torch"].cuda.synchronize()
         print(time.perf_counter() - began, flush=True)
 
 

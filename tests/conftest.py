@@ -37,6 +37,12 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """A GPU is for the tests that ask for one: all others compute alike on every machine."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The rooms come first: they take longest, and what is short then fills up both processes to the end."""
     items.sort(key=lambda item: item.path.name != "test_every_system.py")
@@ -51,7 +57,7 @@ class Together(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file, _, test = nodeid.partition("::")
         room = test.partition("[")[2].rstrip("]").rpartition("-")[2]  # of test[room] or test[float32-room]
-        return room if room and file.endswith("test_every_system.py") else file
+        return room if room and file.endswith(("test_every_system.py", "test_on_a_gpu.py")) else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:

@@ -12,7 +12,7 @@ import torch
 from elsewhere import THERE, Elsewhere
 from handmade.core import asks_of
 from handmade.errors import UserError
-from test_every_system import ROOMS, arguments_for, fresh
+from test_every_system import EVERY, arguments_for, fresh
 
 
 def test_what_is_here_and_what_is_elsewhere_do_not_meet():
@@ -25,7 +25,7 @@ def test_what_is_here_and_what_is_elsewhere_do_not_meet():
         assert (there * here.sum() + torch.tensor([1.0, 2.0], device=there.device)).cpu().tolist() == [3.0, 4.0]
 
 
-@pytest.mark.parametrize("name", ROOMS)
+@pytest.mark.parametrize("name", EVERY)
 def test_every_ask_is_answered_elsewhere(name, tmp_path: Path):
     system: Any = fresh(name)[0].eval()
     with Elsewhere():

@@ -163,6 +163,20 @@ def test_a_system_that_diverges_in_float32_says_so():
         choose(api.build(recipe, spec), next(Loader(dataset, 32)), Plan(), World(), seconds=0.5)
 
 
+def test_a_candidate_that_finds_no_memory_is_passed_over(toy, monkeypatch):
+    """On a GPU that the first copy fills, say."""
+    whole = calibrate.apply
+
+    def narrow(choice, system, world):
+        if choice.precision == "bf16":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        whole(choice, system, world)
+
+    monkeypatch.setattr(calibrate, "apply", narrow)
+    choice, timings = choose(*toy, Plan(), World(), seconds=0.5)
+    assert choice.precision == "float32" and all(timing.choice.precision == "float32" for timing in timings)
+
+
 @pytest.mark.parametrize("toy_name", ["toy_gan", "toy_replay"])
 def test_a_calibrated_run_learns_the_same_as_one_told_to_compute_so(tmp_path, toy_name):
     few = {"train.steps": "12", "train.save_every": "12"}

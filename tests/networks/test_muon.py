@@ -56,3 +56,16 @@ def test_matrices_among_the_rest_are_left_out():
     muon, rest = MuonAdamW(matrices_of(network), network.parameters()).param_groups
     assert muon["params"] == [network[0].weight]
     assert {*rest["params"]} == {network[0].bias, network[1].weight, network[1].bias}
+
+
+def test_what_is_loaded_lies_where_its_parameters_lie():
+    """Counts of steps too: torch leaves those on the CPU, and a GPU's kernel does not look there."""
+    layer = nn.Linear(20, 20)
+    made = MuonAdamW(matrices_of(layer), layer.parameters())
+    layer(torch.ones(1, 20)).sum().backward()
+    made.step()
+    saved, layer = made.state_dict(), nn.Linear(20, 20, device="meta")  # a device that is not the CPU
+    made = MuonAdamW(matrices_of(layer), layer.parameters())
+    made.load_state_dict(saved)
+    held = [tensor for moments in made.state.values() for tensor in moments.values()]
+    assert len(held) == 4 and {tensor.device.type for tensor in held} == {"meta"}

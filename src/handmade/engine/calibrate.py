@@ -99,7 +99,7 @@ def choose(
                 ratio = duel(Twin(system, batch, best.choice, world), twin, seconds / 4)
                 timing = replace(timing, seconds=ratio * best.seconds)
                 deadline += time.perf_counter() - began  # nobody else has less time for it
-        except Diverged:  # in bf16, say, where float32 does not
+        except (Diverged, torch.OutOfMemoryError):  # in bf16, say, where float32 does not; beside another copy
             continue
         timings.append(timing)
         if timing.seconds < 0.98 * best.seconds and _same(timing.loss, reference.loss):

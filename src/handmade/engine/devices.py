@@ -86,10 +86,13 @@ def open_world() -> Iterator[World]:
     if size == 1:
         yield World(device=device)
         return
+    alone = device.type == "cuda" and int(os.environ.get("LOCAL_WORLD_SIZE", size)) <= torch.cuda.device_count()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(minutes=10))
+    if alone:
+        dist.init_process_group("nccl", timeout=timedelta(minutes=10), device_id=device)
+    else:  # NCCL wants a GPU for each process; those that share one talk through the CPU
+        dist.init_process_group("gloo", timeout=timedelta(minutes=10))
     try:
         yield World(dist.get_rank(), size, device)
     except RuntimeError as error:
@@ -98,6 +101,11 @@ def open_world() -> Iterator[World]:
         raise HandmadeError(f"process {dist.get_rank()} of {size} lost the others: one of them has stopped") from None
     finally:
         dist.destroy_process_group()
+
+
+def fork_random(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Put the random numbers of the CPU and of this process's GPU back at the end."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from handmade.engine import calibrate, checkpoint, state
 from handmade.engine.budget import Budget
 from handmade.engine.calibrate import Choice
 from handmade.engine.crowd import crowded
-from handmade.engine.devices import World, cut, full_precision, fuse, place, shard, threads_kept
+from handmade.engine.devices import World, cut, fork_random, full_precision, fuse, place, shard, threads_kept
 from handmade.engine.ema import Averages
 from handmade.engine.memory import keep_freed
 from handmade.engine.observers import Observer
@@ -228,7 +228,7 @@ class Trainer:
     @contextlib.contextmanager
     def _as_used(self) -> Iterator[None]:
         """Hold the averaged weights in full precision, and leave training's random numbers untouched."""
-        with self.averages.applied(), full_precision(self.system), torch.random.fork_rng():
+        with self.averages.applied(), full_precision(self.system), fork_random(self.world.device):
             yield
 
     def _sample(self) -> None:

@@ -77,6 +77,13 @@ class MuonAdamW(Optimizer):
         for group in self.param_groups:
             (self._muon if group["kind"] == "muon" else self._adamw)(group)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave; torch leaves counts of steps on the CPU, and the fused kernel wants them beside."""
+        super().load_state_dict(state_dict)
+        for parameter, held in self.state.items():
+            if "step" in held:
+                held["step"] = held["step"].to(parameter.device)
+
     def _muon(self, group: dict[str, Any]) -> None:
         """Matrices of one shape are made orthogonal together."""
         alike: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)

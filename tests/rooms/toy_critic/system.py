@@ -55,7 +55,7 @@ class ToyCritic(System):
     def evaluate(self, held_out: Tensor, judge: object = None) -> Mapping[str, Score]:
         """Energy distance to held-out points."""
         real, other = self.data.encode(held_out).chunk(2)
-        fake = self.generator(torch.randn(len(real), 2, generator=seeded(0)))
+        fake = self.generator(torch.randn(len(real), 2, generator=seeded(0)).to(real.device))
         return {"distance": Score(_energy(fake, real), "energy distance", "lower", _energy(other, real))}
 
     @ask
@@ -65,7 +65,8 @@ class ToyCritic(System):
         n: how many points
         seed: which points
         """
-        points = self.generator(torch.randn(n, 2, generator=seeded(seed)))
+        z = torch.randn(n, 2, generator=seeded(seed)).to(next(self.parameters()).device)
+        points = self.generator(z)
         return Points(self.data.decode(points), self.data.formula, self.data.low, self.data.high)
 
 

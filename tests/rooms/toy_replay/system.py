@@ -71,6 +71,6 @@ class ToyReplay(System):
 
         n: how many points
         """
-        x = torch.linspace(-1, 1, n)[:, None]
+        x = torch.linspace(-1, 1, n)[:, None].to(next(self.parameters()).device)
         points = self.data.decode(torch.cat([x, self.network(x)], 1))
         return Points(points, self.data.formula, self.data.low, self.data.high)
