@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from handmade.engine import convolution
-from handmade.engine.convolution import any_fits, use_patches
+from handmade.engine.convolution import any_fits, use_patches, use_rows
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +45,37 @@ def test_values_and_gradients_are_those_of_the_librarys_convolutions(last: bool)
         torch.testing.assert_close(other, gradient, rtol=1e-4, atol=1e-6 * float(gradient.abs().max()))
 
 
+@pytest.mark.parametrize(
+    "narrow",
+    [nn.Conv2d(20, 3, 7), nn.Conv2d(20, 4, (5, 3), padding=2, bias=False), nn.Conv2d(20, 1, 7, padding=(3, 0))],
+    ids=["7 x 7", "5 x 3, padded", "padded above and below"],
+)
+@pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
+def test_a_narrow_end_row_by_row_gives_the_same_values_and_gradients(narrow: nn.Conv2d, last: bool):
+    plain = narrow.double().to(memory_format=torch.channels_last if last else torch.contiguous_format)
+    ours, x = copy.deepcopy(plain), torch.randn(2, 20, 9, 10, dtype=torch.float64)
+    use_rows(ours)
+    assert "forward" in vars(ours)
+    (out, gradients), (same, others) = learned(plain, x), learned(ours, x)
+    torch.testing.assert_close(same, out)
+    for gradient, other in zip(gradients, others, strict=True):
+        torch.testing.assert_close(other, gradient)
+    with torch.autocast("cpu", torch.bfloat16):
+        near = ours(x.float())
+    assert near.dtype == torch.bfloat16 and (near - out).abs().max() < 0.02 * out.abs().max()
+    with torch.no_grad():
+        assert torch.equal(ours(x), plain(x))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Conv2d(20, 5, 7), nn.Conv2d(20, 3, 3), nn.Conv2d(20, 3, 7, 2), nn.Conv2d(20, 3, 7, groups=1, dilation=2)],
+)
+def test_what_is_not_narrow_large_and_unstrided_stays(layer: nn.Conv2d):
+    use_rows(layer)
+    assert "forward" not in vars(layer)
+
+
 def test_in_bf16_weights_keep_gradients_of_their_own_type():
     network, z = there_and_back(), torch.randn(4, 20, 1, 1)
     exact = learned(network, z)[1]
@@ -71,11 +102,11 @@ def test_a_backward_pass_to_the_input_alone_computes_no_weights_gradient(monkeyp
 
 
 def test_a_kernel_that_has_room_to_slide_slides():
-    network, x = nn.Conv2d(3, 2, 5), torch.randn(2, 3, 9, 7)
+    network, x = nn.Conv2d(3, 8, 5), torch.randn(2, 3, 9, 7)
     expected = network(x)
     assert any_fits(network)
     use_patches(network)
-    assert network(x).shape == (2, 2, 5, 3)
+    assert network(x).shape == (2, 8, 5, 3)
     assert torch.equal(network(x), expected)
 
 

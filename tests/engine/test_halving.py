@@ -12,6 +12,7 @@ from handmade.engine import halving, winograd
 from handmade.engine.calibrate import Choice, apply
 from handmade.engine.devices import World
 from handmade.engine.turns import Player
+from handmade.engine.winograd import KEPT
 from layers import relative, rounded_as_bf16_is, same_as_the_librarys
 
 PLAIN = {"halves": nn.Conv2d(5, 4, 4, 2, 1), "doubles": nn.ConvTranspose2d(5, 4, 4, 2, 1, bias=False)}
@@ -83,9 +84,11 @@ def test_kernels_follow_the_weight_and_are_kept_while_it_stays():
         layer(x).square().mean().backward()
         Player("one", torch.optim.Adam(layer.parameters(), 0.1, fused=True)).move()
     assert relative(ours(x), plain(x)) < 1e-4
-    kept = vars(ours)["_winograd"][1]
+    kept = KEPT[ours.weight][1]
+    other = nn.Linear(2, 2)
+    Player("another", torch.optim.Adam(other.parameters(), 0.1)).move()  # another's move is not this weight's
     ours(x)
-    assert vars(ours)["_winograd"][1] is kept
+    assert KEPT[ours.weight][1] is kept
 
 
 def test_without_gradients_the_library_computes():

@@ -12,6 +12,7 @@ from handmade.engine import winograd
 from handmade.engine.calibrate import Choice, apply
 from handmade.engine.devices import World
 from handmade.engine.turns import Player
+from handmade.engine.winograd import KEPT
 from handmade.networks.muon import MuonAdamW
 from layers import relative, rounded_as_bf16_is, same_as_the_librarys
 
@@ -87,9 +88,11 @@ def test_kernels_follow_the_weight(narrow, kind):
             with torch.no_grad():  # as averaged weights come and go
                 layer.state_dict()["weight"].copy_(torch.ones(16, 16, 3, 3))
     assert relative(ours(x), plain(x)) < 1e-4
-    kept = vars(ours)["_winograd"][1]
+    kept = KEPT[ours.weight][1]
+    other = nn.Linear(2, 2)
+    Player("another", torch.optim.Adam(other.parameters(), 0.1)).move()  # another's move is not this weight's
     ours(x)
-    assert vars(ours)["_winograd"][1] is kept
+    assert KEPT[ours.weight][1] is kept
 
 
 def test_without_gradients_the_library_computes(narrow):

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from handmade.core import Batch, System
-from handmade.engine.convolution import any_fits, use_patches
+from handmade.engine.convolution import any_fits, use_patches, use_rows
 from handmade.engine.devices import World, fuse, place, prepare
 from handmade.engine.halving import any_halves, use_halving
 from handmade.engine.turns import Table, players_of
@@ -205,6 +205,8 @@ def duel(champion: Twin, candidate: Twin, seconds: float) -> float:
 
 def apply(choice: Choice, system: System, world: World) -> None:
     """Put a system in its place, computing as chosen."""
+    if world.device.type == "cpu":
+        use_rows(system)
     if choice.patches:
         use_patches(system)
     if choice.winograd:

@@ -46,7 +46,7 @@ class Player:
         """Let the optimizer step by the gradients that are there, and forget them."""
         with torch.no_grad():
             self._step(self.optimizer)
-        weights_moved()
+        weights_moved(self.parameters)
         self.optimizer.zero_grad(set_to_none=True)
 
     def set_progress(self, progress: float) -> None:

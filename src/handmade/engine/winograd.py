@@ -11,12 +11,13 @@ pays is measured by calibration, like everything else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
+from torch.utils.weak import WeakIdKeyDictionary
 
 from handmade.engine.convolution import as_autocast_would, plain, replace_forward
 
@@ -25,15 +26,14 @@ TILES = 2048  # of one matrix product, about: what they become should stay in th
 TAPS = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]])  # G
 
 
-class Moves:
-    """How often a player has moved: fused optimizers change weights without telling the weights' own version."""
-
-    count = 0
+KEPT = WeakIdKeyDictionary()  # a layer's weight -> its version and place, and what was made of it
 
 
-def weights_moved() -> None:
-    """A player has moved: kernels made of its weights are old."""
-    Moves.count += 1
+def weights_moved(weights: Iterable[Tensor]) -> None:
+    """These have moved, and what was made of them is old: fused optimizers do not tell a weight's own version."""
+    if KEPT:
+        for weight in weights:
+            KEPT.pop(weight, None)
 
 
 def use_winograd(network: nn.Module) -> None:
@@ -68,14 +68,13 @@ def _forward(module: nn.Conv2d, x: Tensor) -> Tensor:
 def kept(
     module: nn.Conv2d | nn.ConvTranspose2d, make: Callable[[Tensor, torch.dtype], Tensor], dtype: torch.dtype
 ) -> Tensor:
-    """What is made of a layer's weight, which is kept until a player moves or the weight is written."""
+    """What is made of a layer's weight, which is kept until a player moves it or it is written."""
     weight = module.weight
-    now = (Moves.count, weight._version, weight.data_ptr(), dtype)
-    known, made = vars(module).get("_winograd", (None, None))
-    if known != now:
-        made = make(weight.detach(), dtype)
-        vars(module)["_winograd"] = (now, made)
-    return made
+    now = (weight._version, weight.data_ptr(), dtype)
+    known = KEPT.get(weight)
+    if known is None or known[0] != now:
+        KEPT[weight] = known = (now, make(weight.detach(), dtype))
+    return known[1]
 
 
 class _Convolution(torch.autograd.Function):
