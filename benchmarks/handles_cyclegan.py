@@ -1,7 +1,7 @@
 """cyclegan: steps per second at 128 px against a plain loop of the same networks, and how good the shipped runs are.
 
-The paper's networks, batch 1, nine residual blocks, identity loss on both sides. `--threads 1` for a machine that others
-use too; `--speed`, `--quality` or `--frames` for a part alone: the others keep the figures of the last time.
+The paper's networks, batch 1, nine residual blocks, identity loss on both sides, with as many threads as cores (`--speed`) and
+with one each (`--alone`). `--quality` or `--frames` likewise for a part: the others keep the figures of the last time.
 """
 
 from __future__ import annotations
@@ -167,11 +167,12 @@ def speed(threads: int | None) -> Part:
     for contestant in contestants.values():
         contestant.close()
     plain, float32 = paired(times["ours"], times["plain"]), paired(times["ours, float32"], times["plain"])
-    each = {None: "as many threads as cores", 1: "one thread each"}.get(threads, f"{threads} threads each")
+    each = "one thread each" if threads else "as many threads as cores"
     about = f"`cyclegan` training at 128 px, batch 1, {each}, times the images/s of a plain float32 loop"
+    alone = "alone " if threads else ""
     return rows, {
-        "plain": figure(plain["ratio"], "at least 2.5", plain["ratio"] >= 2.5, about, **plain),
-        "float32": figure(float32["ratio"], "at least 1.0", float32["ratio"] >= 1.0, "... in float32", **float32),
+        f"{alone}plain": figure(plain["ratio"], "at least 2.5", plain["ratio"] >= 2.5, about, **plain),
+        f"{alone}float32": figure(float32["ratio"], "at least 1.0", float32["ratio"] >= 1.0, "... in float32", **float32),
     }  # fmt: skip
 
 
@@ -226,16 +227,15 @@ def frames(faces: int = 200) -> Part:
 def main() -> None:
     """Measure both halves and record them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--quality", action="store_true")
-    parser.add_argument("--speed", action="store_true")
-    parser.add_argument("--frames", action="store_true")
-    wanted = parser.parse_known_args()[0]
     parts: dict[str, Callable[[], Part]] = {
-        "speed": lambda: speed(wanted.threads),
+        "speed": lambda: speed(None),
+        "alone": lambda: speed(1),
         "quality": quality,
         "frames": frames,
     }
+    for name in parts:
+        parser.add_argument(f"--{name}", action="store_true")
+    wanted = parser.parse_known_args()[0]
     record_parts("handles_cyclegan", parts, [name for name in parts if getattr(wanted, name)])
 
 
