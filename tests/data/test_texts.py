@@ -349,3 +349,17 @@ def test_data_show_of_a_source_shows_its_options_and_how_it_begins():
     assert hand("data", "show", "moby", "--codecs", "bpe").code == 2
     assert hand("data", "show", "shapes", "--text", "a").code == 2
     assert hand("data", "list", "--text", "a").code == 2
+
+
+def test_what_a_given_codec_does_not_know_is_said_each_time_and_looked_for_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("HANDMADE_CACHE", str(tmp_path))
+    spec = TextSpec({"kind": "chars", "characters": "\ufffdab\n"}, 8)
+    texts = [Text("strange", "abba\n" * 40 + "c" * 8)]
+    wanted = Wanted("train", like=spec)
+    first, _ = open_text(wanted, "mine", texts, **{**OPTIONS, "codec": "run"})
+    assert any(
+        "8 of 208 characters (3.8%) are unknown to the codec, such as c" in line for line in first.report.lines()
+    )
+    monkeypatch.setattr("handmade.data.texts.unknown_letters", lambda *_: pytest.fail("the whole text was read again"))
+    again, _ = open_text(wanted, "mine", texts, **{**OPTIONS, "codec": "run"})
+    assert again.report.lines() == first.report.lines()

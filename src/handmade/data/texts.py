@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-VERSION = 1  # of what is kept in the cache
+VERSION = 2  # of what is kept in the cache
 NEAR = 400  # characters within which a split moves to the next line's end
 
 Order = Literal["random", "whole", "lanes"]
@@ -159,8 +159,8 @@ def open_text(
     spec = like or TextSpec(made.codec, context)
     titles, length = tuple(t.title for t in texts), sum(len(t.content) for t in texts)
     tokens = made.tokens[wanted.split]
-    if like and (unknown := unknown_letters(like.coder, "".join(text.content for text in texts))):
-        notes = (*notes, f"{unknown}; choose another codec, or a run that knows them")
+    if made.unknown:
+        notes = (*notes, f"{made.unknown}; choose another codec, or a run that knows them")
     report = TextReport(titles, length, len(tokens), spec.size, codec, tuple(notes))
     mode: Any = order if wanted.split == "train" else "whole"
     mark = digest(key, wanted.split, context, mode)
@@ -172,6 +172,7 @@ class _Made(NamedTuple):
 
     codec: dict[str, Any]
     tokens: dict[str, np.ndarray]  # split -> (N,) int32
+    unknown: str  # what of the texts a codec that was given does not know, in words
 
 
 def _followed(like: Any, context: int) -> TextSpec:
@@ -202,7 +203,8 @@ def _encoded(key: str, texts: Sequence[Text], codec: str, vocabulary: int, held_
         for name, content in zip(ids, part, strict=True):
             ids[name].append(np.array(coder.encode(content) + (between if len(texts) > 1 else []), np.int32))
     tokens = {name: np.concatenate(arrays) for name, arrays in ids.items()}
-    made = _Made(coder.to_values(), tokens)
+    unknown = unknown_letters(coder, "".join(text.content for text in texts)) if like else ""
+    made = _Made(coder.to_values(), tokens, unknown)
     store(kept, lambda folder: _save(folder, made))
     return made
 
@@ -221,6 +223,7 @@ def _save(folder: Path, made: _Made) -> None:
     for name, tokens in made.tokens.items():
         np.save(folder / f"{name}.npy", tokens)
     (folder / "codec.json").write_text(json.dumps(made.codec), encoding="utf-8")
+    (folder / "unknown.txt").write_text(made.unknown, encoding="utf-8")
 
 
 def _load(folder: Path) -> _Made | None:
@@ -229,8 +232,9 @@ def _load(folder: Path) -> _Made | None:
 
     try:
         values = json.loads((folder / "codec.json").read_text("utf-8"))
+        unknown = (folder / "unknown.txt").read_text("utf-8")
         tokens = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("train", "test")}
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     except (OSError, ValueError, EOFError, AttributeError):
         return None
-    return _Made(values, tokens) if all(t.ndim == 1 and t.dtype == np.int32 for t in tokens.values()) else None
+    return _Made(values, tokens, unknown) if all(t.ndim == 1 and t.dtype == np.int32 for t in tokens.values()) else None

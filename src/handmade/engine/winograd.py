@@ -177,30 +177,34 @@ def _shares(y: Tensor, h: int, w: int) -> Tensor:
 
 def _sum(d: Sequence[Tensor], out: Tensor) -> None:
     """B' d: four pixels -> what the kernel's sums are multiplied with, (4, ...)."""
-    torch.sub(d[0], d[2], out=out[0])
-    torch.add(d[1], d[2], out=out[1])
-    torch.sub(d[2], d[1], out=out[2])
-    torch.sub(d[1], d[3], out=out[3])
+    first, second, third, fourth = out.unbind()
+    torch.sub(d[0], d[2], out=first)
+    torch.add(d[1], d[2], out=second)
+    torch.sub(d[2], d[1], out=third)
+    torch.sub(d[1], d[3], out=fourth)
 
 
 def _sum_back(s: Tensor, d: Sequence[Tensor], last: Tensor) -> None:
     """B s (4, ...) into four pixels, of which the last two are the first two of the next tile; `last`: those of no next one."""
-    d[0].copy_(s[0])
-    torch.add(s[1] - s[2], s[3], out=d[1])
+    first, second, third, fourth = s.unbind()
+    d[0].copy_(first)
+    torch.add(second - third, fourth, out=d[1])
     last.zero_()
-    d[2].add_((s[1] + s[2]).sub_(s[0]))
-    d[3].sub_(s[3])
+    d[2].add_((second + third).sub_(first))
+    d[3].sub_(fourth)
 
 
 def _results(m: Tensor, out: Tensor) -> None:
     """A' m: four products (4, ...) -> two results (2, ...)."""
-    torch.add(m[1] + m[2], m[0], out=out[0])
-    torch.sub(m[1] - m[2], m[3], out=out[1])
+    first, second, third, fourth = m.unbind()
+    torch.add(second + third, first, out=out[0])
+    torch.sub(second - third, fourth, out=out[1])
 
 
 def _share(first: Tensor, second: Tensor, out: Tensor) -> None:
     """A y: two results -> what four products had to do with them, (4, ...)."""
-    out[0].copy_(first)
-    torch.add(first, second, out=out[1])
-    torch.sub(first, second, out=out[2])
-    torch.neg(second, out=out[3])
+    alone, both, apart, against = out.unbind()
+    alone.copy_(first)
+    torch.add(first, second, out=both)
+    torch.sub(first, second, out=apart)
+    torch.neg(second, out=against)

@@ -30,7 +30,8 @@ class InstanceNorm(nn.Module):
         """Normalise without leaving the layout that comes in, which torch's own norm of this name would do."""
         if x.is_contiguous():  # as many groups as channels
             return group_norm(x, x.shape[1])
-        return torch.cat([batch_norm(picture, None, None, training=True) for picture in x.split(1)])
+        pictures = [batch_norm(picture, None, None, training=True) for picture in x.split(1)]
+        return torch.cat(pictures) if pictures[1:] else pictures[0]
 
 
 def clamped(x: Tensor) -> Tensor:

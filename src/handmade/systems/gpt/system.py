@@ -20,6 +20,7 @@ from torch.optim import AdamW, Optimizer
 
 from handmade.artifacts import Images, Passages, Table
 from handmade.artifacts.heatmap import heatmap
+from handmade.artifacts.likeliest import likeliest
 from handmade.core import Range, Score, System, Turn, ask
 from handmade.data.codecs.unknown import unknown_letters, unknown_share
 from handmade.data.specs import TextBatch, TextSpec
@@ -30,7 +31,7 @@ from handmade.networks.low_rank import adapt, merge
 from handmade.networks.muon import MuonAdamW
 from handmade.networks.quantised import keep
 from handmade.samplers.pen import Pen
-from handmade.samplers.tokens import Taste, fortunes, heated
+from handmade.samplers.tokens import Taste, fortunes
 from handmade.systems.gpt.network import GPT, Form
 from handmade.systems.gpt.writing import continued, kept, surprises
 
@@ -171,16 +172,9 @@ class GPTSystem(System):
         k: how many tokens
         temperatures: separated by commas
         """
-        heats = _numbers(temperatures)
         text = _prompts(prompt, file)[0]
         self._warn(text)
-        logits = self._logits_after(text)  # (V,)
-        odds = torch.stack([heated(logits, heat).softmax(0) for heat in heats])  # (H, V)
-        best = logits.topk(min(k, len(logits))).indices.tolist()
-        rows = tuple((self._name(token), *(float(row[token]) for row in odds)) for token in best)
-        columns = ("next token", *(f"T = {heat:g}" for heat in heats))
-        values = {name: {f"{heat:g}": p for heat, p in zip(heats, shares, strict=True)} for name, *shares in rows}
-        return Table(columns, rows, values, bars=tuple(columns[1:]))
+        return likeliest(self._logits_after(text), k, temperatures, self._name)
 
     @ask
     def score(self, text: str = "To be, or not to be, that is the question.", file: Path = Path()) -> Table:
@@ -330,14 +324,3 @@ def _prompts(prompt: str, file: Path) -> list[str]:
         return [text]
     parts = [part.strip("\n") for part in f"\n{text}\n".split("\n---\n")]
     return [part for part in parts if part] or [""]
-
-
-def _numbers(text: str) -> list[float]:
-    """Temperatures such as 0.5,1,2; UserError for anything else."""
-    try:
-        heats = [float(part) for part in text.split(",")]
-    except ValueError:
-        heats = []
-    if not heats or not all(0 < heat <= 100 for heat in heats):
-        raise UserError(f'temperatures must be numbers above 0 separated by commas, such as "0.5,1,2", not "{text}"')
-    return heats

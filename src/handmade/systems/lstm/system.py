@@ -24,6 +24,7 @@ from torch.optim import AdamW, Optimizer
 
 from handmade.artifacts import Images, Passages, Table
 from handmade.artifacts.heatmap import heatmap
+from handmade.artifacts.likeliest import likeliest
 from handmade.core import Range, Score, System, Turn, ask
 from handmade.data.codecs.unknown import unknown_letters, unknown_share
 from handmade.data.specs import TextBatch, TextSpec
@@ -33,7 +34,7 @@ from handmade.metrics.ngrams import ngram_nats
 from handmade.metrics.text import bits_per_byte, perplexity, shared_runs
 from handmade.networks.muon import MuonAdamW
 from handmade.samplers.pen import Pen
-from handmade.samplers.tokens import Taste, choose, fortunes, heated
+from handmade.samplers.tokens import Taste, choose, fortunes
 from handmade.systems.lstm.network import LSTM, State
 
 LANES = 16  # rows in which held-out text is read
@@ -191,16 +192,9 @@ class LSTMSystem(System):
         k: how many tokens
         temperatures: separated by commas
         """
-        heats = _numbers(temperatures)
         text = given_text(prompt, file)
         self._warn(text)
-        logits = self._read(self._ids(text))[0][0]  # (V,)
-        odds = torch.stack([heated(logits, heat).softmax(0) for heat in heats])  # (H, V)
-        best = logits.topk(min(k, len(logits))).indices.tolist()
-        rows = tuple((self.data.name(token), *(float(row[token]) for row in odds)) for token in best)
-        columns = ("next token", *(f"T = {heat:g}" for heat in heats))
-        values = {name: {f"{heat:g}": p for heat, p in zip(heats, shares, strict=True)} for name, *shares in rows}
-        return Table(columns, rows, values, bars=tuple(columns[1:]))
+        return likeliest(self._read(self._ids(text))[0][0], k, temperatures, self.data.name)
 
     @ask
     def score(self, text: str = "It is a truth universally acknowledged.", file: Path = Path()) -> Table:
@@ -350,14 +344,3 @@ class LSTMSystem(System):
 def _long(windows: int) -> int:
     """Windows of one lane, where so many are read in at most LANES; the last lane may be shorter."""
     return -(-windows // min(LANES, windows))
-
-
-def _numbers(text: str) -> list[float]:
-    """Temperatures such as 0.5,1,2; UserError for anything else."""
-    try:
-        heats = [float(part) for part in text.split(",")]
-    except ValueError:
-        heats = []
-    if not heats or not all(0 < heat <= 100 for heat in heats):
-        raise UserError(f'temperatures must be numbers above 0 separated by commas, such as "0.5,1,2", not "{text}"')
-    return heats
