@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from elsewhere import THERE, Elsewhere
+from handmade import api
 from handmade.core import asks_of
 from handmade.errors import UserError
 from test_every_system import EVERY, arguments_for, fresh
@@ -33,3 +34,11 @@ def test_every_ask_is_answered_elsewhere(name, tmp_path: Path):
         for ask in asks_of(system).values():
             with suppress(UserError):  # an ask that needs more than the defaults says so before it begins
                 assert dict(getattr(system, ask.name)(**arguments_for(ask, tmp_path)).items())
+
+
+def test_scores_are_computed_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch):
+    """On the CPU unless told otherwise; `auto` is the GPU where there is one, for the network as for the judge."""
+    placed: list[Any] = []
+    monkeypatch.setattr(api, "choose_device", lambda: placed.append("a GPU") or torch.device("cpu"))
+    alone = api.evaluate("zoo:numbers_gan/fives", 64)
+    assert not placed and api.evaluate("zoo:numbers_gan/fives", 64, device="auto") == alone and len(placed) == 2

@@ -300,7 +300,7 @@ def load(run: str | Path | Run, at: str | None = None, device: str = "cpu", prec
     recipe = read_recipe(run.folder / "recipe.toml")
     path, _ = run.good_checkpoint(at or ("best" if recipe.train.stop_after else "latest"))
     absent = set(run.read_json("environment.json").get("left_out", ()))  # networks that only train, in a shipped run
-    where_to = choose_device() if device == "auto" else torch.device(device)
+    where_to = _device(device)
     system = _filled(recipe, spec_from_json(run.read_json("spec.json")), path, absent, where_to)
     files = checkpoint.manifest(path)["sha256"]
     where = name if name.startswith("zoo:") else _relative(run.folder)
@@ -322,6 +322,11 @@ def load(run: str | Path | Run, at: str | None = None, device: str = "cpu", prec
     system.to(where_to).eval()
     compute_in(precision, system, where_to)
     return system
+
+
+def _device(name: str) -> torch.device:
+    """ "auto": the GPU where there is one."""
+    return choose_device() if name == "auto" else torch.device(name)
 
 
 def _filled(recipe: Recipe, spec: Spec, path: Path, absent: set[str], device: torch.device) -> System:
@@ -352,12 +357,14 @@ def _relative(folder: Path) -> str:
     return folder.relative_to(here).as_posix() if folder.is_relative_to(here) else folder.as_posix()
 
 
-def evaluate(run: str | Path | Run, items: int = 2000, at: str | None = None) -> Mapping[str, Score]:
+def evaluate(
+    run: str | Path | Run, items: int = 2000, at: str | None = None, device: str = "cpu"
+) -> Mapping[str, Score]:
     """Held-out scores of a run, each with its floor and interval."""
-    system, found = load(run, at), find_run(run)
+    system, found = load(run, at, device), find_run(run)
     recipe = read_recipe(found.folder / "recipe.toml")
     with torch.no_grad():
-        return _scorer(recipe, torch.device("cpu"), items, system.data)(system)
+        return _scorer(recipe, _device(device), items, system.data)(system)
 
 
 def generate(run: str | Path | Run, **arguments: Any) -> Any:

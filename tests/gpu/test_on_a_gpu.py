@@ -122,6 +122,12 @@ def test_the_smoke_recipe_trains_there_and_improves_its_yardstick(name, trained)
 
 
 @every_room
+def test_scores_are_there_what_they_are_on_the_cpu(name, trained):
+    here, there = (next(iter(api.evaluate(trained(name), 64, device=where).values())) for where in ("cpu", "auto"))
+    assert there.about == here.about and there.value == pytest.approx(here.value, rel=0.1, abs=0.05)
+
+
+@every_room
 def test_asks_give_there_what_they_give_on_the_cpu(name, trained, tmp_path):
     """Pictures and points may differ by rounding; texts and notes, in which one token decides the next, must be answered."""
     here: Any = api.load(trained(name))

@@ -12,6 +12,9 @@ from handmade.asks import Ask, Parameter
 from handmade.cli.main import Parser
 from handmade.errors import Damaged, UserError, did_you_mean
 
+DEVICE: dict[str, Any] = {"default": "cpu", "choices": ("cpu", "auto"), "help": "where to compute: cpu, which gives the "
+                          "same bytes on every machine of a kind (default), or auto, the GPU where there is one"}  # fmt: skip
+
 
 def ask_(parser: Parser, arguments: list[str]) -> int:
     """Run one ask and save what it makes."""
@@ -75,7 +78,7 @@ def _form(wanted: Any, ask: Ask) -> Parser:
         form.add_argument(*flags, dest=parameter.name, help=_help(parameter), metavar=_word(parameter))
     form.add_argument("--out", help="the folder for what is made (default: the next free one under out/)")
     form.add_argument("--at", help='which checkpoint: "latest", "best" or a step')
-    form.add_argument("--device", default="cpu", choices=("cpu", "auto"), help="where to compute (default cpu)")
+    form.add_argument("--device", **DEVICE)
     form.add_argument("--precision", default="float32", choices=("float32", "bf16"),
                       help="bf16 draws up to twice as fast where the processor has it (default float32)")  # fmt: skip
     form.add_argument("--json", action="store_true", help="one JSON document: the files")
@@ -113,13 +116,14 @@ def evaluate_(parser: Parser, arguments: list[str]) -> int:
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("--items", type=int, default=2000, help="held-out examples to score on (default 2000)")
     parser.add_argument("--at", help='which checkpoint: "latest", "best" or a step')
+    parser.add_argument("--device", **DEVICE)
     parser.add_argument("--json", action="store_true", help="one JSON document")
     wanted = parser.parse_args(arguments)
     if wanted.items < 1:
         raise UserError(f"items must be at least 1, not {wanted.items}")
     from handmade import api
 
-    scores = api.evaluate(wanted.run, wanted.items, wanted.at)
+    scores = api.evaluate(wanted.run, wanted.items, wanted.at, wanted.device)
     if wanted.json:
         print(json.dumps({name: score._asdict() for name, score in scores.items()}, indent=1))
         return 0
