@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.record import Part, bounded, figure, paired, record_parts
 from benchmarks.workers import Contestant, rounds
 
-SIZE, ROUNDS, STEPS = 128, 7, 3  # one step of three is as cold as the others' turns have left the caches
+SIZE, ROUNDS, STEPS = 128, 15, 3  # one step of three is as cold as the others' turns have left the caches
 GOALS = {  # score -> for each shipped run the goal in words, and the least or the most it may be
     "partner": {"hair": ("at most", 0.3), "glasses": ("at most", 0.5)},
     "to black": {"hair": ("at most", 0.3)},
