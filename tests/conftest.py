@@ -41,6 +41,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """A GPU is for the tests that ask for one: all others compute alike on every machine."""
     if config.option.markexpr != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise pytest.UsageError("these tests need a GPU, and torch sees none here")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -32,12 +32,6 @@ NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 every_room = pytest.mark.parametrize("name", EVERY)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _a_gpu() -> None:
-    if not torch.cuda.is_available():
-        pytest.exit("these tests need a GPU, and torch sees none here", returncode=2)
-
-
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The smoke run of a room, trained once on the GPU."""
