@@ -51,11 +51,11 @@ class PlainDCGAN:
 
     def step(self, real: Tensor) -> tuple[float, float]:
         """One step on (B, C, 64, 64); return both losses."""
-        ones, zeros = torch.ones(len(real), 1, 1, 1), torch.zeros(len(real), 1, 1, 1)
+        ones, zeros = real.new_ones(len(real), 1, 1, 1), real.new_zeros(len(real), 1, 1, 1)
         self.discriminator.zero_grad()
         on_real = self.loss(self.discriminator(real), ones)
         on_real.backward()
-        fake = self.generator(torch.randn(len(real), self.latent, 1, 1))
+        fake = self.generator(torch.randn(len(real), self.latent, 1, 1, device=real.device))
         on_fake = self.loss(self.discriminator(fake.detach()), zeros)
         on_fake.backward()
         self.on_d.step()
@@ -71,18 +71,20 @@ class BookDCGAN(PlainDCGAN):
 
     def step(self, real: Tensor) -> tuple[float, float]:
         """One step on (B, C, 64, 64); return both losses."""
-        ones, zeros = torch.ones(len(real), 1, 1, 1), torch.zeros(len(real), 1, 1, 1)
+        ones, zeros = real.new_ones(len(real), 1, 1, 1), real.new_zeros(len(real), 1, 1, 1)
         self.on_d.zero_grad()
         on_real = self.loss(self.discriminator(real), ones)
         on_real.backward()
         self.on_d.step()
         self.on_d.zero_grad()
-        fake = self.generator(torch.randn(len(real), self.latent, 1, 1))
+        fake = self.generator(torch.randn(len(real), self.latent, 1, 1, device=real.device))
         on_fake = self.loss(self.discriminator(fake), zeros)
         on_fake.backward()
         self.on_d.step()
         self.on_g.zero_grad()
-        fooled = self.loss(self.discriminator(self.generator(torch.randn(len(real), self.latent, 1, 1))), ones)
+        fooled = self.loss(
+            self.discriminator(self.generator(torch.randn(len(real), self.latent, 1, 1, device=real.device))), ones
+        )
         fooled.backward()
         self.on_g.step()
         return (on_real + on_fake).item(), fooled.item()

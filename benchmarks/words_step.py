@@ -15,11 +15,7 @@ from benchmarks.workers import Contestant, rounds
 
 BATCH, CONTEXT, VOCABULARY, ROUNDS = 12, 256, 80, 9
 SIZES = {"layers": 6, "width": 256, "heads": 8}
-WIDE = {
-    "layers": 10,
-    "width": 512,
-    "heads": 8,
-}  # what a GPU is given: 32 million parameters, a batch of 64 x 512 tokens
+WIDE = {"layers": 10, "width": 512, "heads": 8}  # for a GPU: 32 million parameters, 64 x 512 tokens at once
 
 
 def batch(wide: bool = False) -> Any:
@@ -68,8 +64,8 @@ def theirs(loop: str, threads: int | None, device: str = "cpu", wide: bool = Fal
         torch.set_num_threads(threads)
     torch.manual_seed(0)
     tokens = batch(wide).to(device)
-    torch.set_default_device(device)
-    made = getattr(words_baselines, loop)(VOCABULARY, tokens.shape[1] - 1, **(WIDE if wide else SIZES))
+    with torch.device(device):
+        made = getattr(words_baselines, loop)(VOCABULARY, tokens.shape[1] - 1, **(WIDE if wide else SIZES))
     return lambda: made.step(tokens), f"float32, {torch.get_num_threads()} threads"
 
 

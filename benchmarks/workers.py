@@ -67,10 +67,10 @@ def _plain(
 
     if threads:
         torch.set_num_threads(threads)
-    torch.set_default_device(device)
     torch.manual_seed(0)
-    loop = getattr(baselines, kind)(width)
-    real = torch.rand(batch, 3, 64, 64) * 2 - 1
+    with torch.device(device):
+        loop = getattr(baselines, kind)(width)
+        real = torch.rand(batch, 3, 64, 64) * 2 - 1
     return lambda: loop.step(real), f"float32, {torch.get_num_threads()} threads"
 
 

@@ -110,10 +110,9 @@ def _by_rows(module: nn.Conv2d, x: Tensor) -> Tensor:
     (rows, columns), padding = module.kernel_size, module.padding
 
     def convolve(x: Tensor) -> Tensor:
-        weight = (
-            module.weight.to(x.dtype).transpose(1, 2).reshape(-1, module.in_channels, 1, columns)
-        )  # (O rows, C, 1, k)
-        each = conv2d(x, weight, padding=padding).unflatten(1, (-1, rows))  # type: ignore  # (B, O, rows, H + 2 p, W')
+        weight = module.weight.to(x.dtype).transpose(1, 2)  # (O, rows, C, columns)
+        each = conv2d(x, weight.reshape(-1, module.in_channels, 1, columns), padding=padding)  # type: ignore
+        each = each.unflatten(1, (-1, rows))  # (B, O, rows, H + 2 p, W')
         height = each.shape[3] - rows + 1
         parts = [each[:, :, row, row : row + height] for row in range(rows)]
         wide = torch.promote_types(x.dtype, torch.float32)  # bf16 is rounded once, as in the library
