@@ -10,7 +10,6 @@ from typing import Any
 
 from benchmarks.record import figure, paired, record
 from benchmarks.workers import Contestant, rounds
-from handmade.errors import UserError
 
 ROUNDS, STEPS = 7, 10
 DCGAN = {"width": 64, "batch": 64, "threads": None, "device": "cuda"}
@@ -22,7 +21,7 @@ def main() -> None:
     import torch
 
     if not torch.cuda.is_available():
-        raise UserError("gpu_step measures a GPU, and torch sees none here")
+        raise SystemExit("gpu_step measures a GPU, and torch sees none here")
     auto = {"precision": "auto", "channels_last": "auto"}
     games = {
         "`dcgan` at 64 px, batch 64": {

@@ -8,9 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from handmade.engine.run import Run
 
 TOYS = ("toy_critic", "toy_fit", "toy_gan", "toy_replay")
 
@@ -38,6 +42,19 @@ class Done:
 
 def command(*words: Any) -> list[str]:
     return [sys.executable, "-m", "handmade", *map(str, words)]
+
+
+def flags(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as words of a command."""
+    return [word for key, value in settings.items() for word in (f"--{key}", str(value))]
+
+
+def torchrun(processes: int, *words: Any) -> Done:
+    """Run `handmade WORDS` in so many processes that torchrun starts."""
+    starter = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    done = subprocess.run([*starter, *command(*words)[1:]], capture_output=True, text=True, timeout=250, check=False,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def hand(*words: Any, cwd: Path | None = None, timeout: float = 250, **environment: str | None) -> Done:
@@ -92,6 +109,19 @@ def steps_logged(run: Path) -> int:
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     steps = [json.loads(line)["step"] for line in lines if line.endswith("}")]
     return steps[-1] if steps else 0
+
+
+def losses(run: Path) -> dict[int, dict[str, float]]:
+    """Step -> the losses that a run has logged there."""
+    return {event["step"]: event["losses"] for event in Run(run).events("step")}
+
+
+def agree(one: dict[int, Any], other: dict[int, Any], rel: float, abs: float | None = None) -> None:
+    """Two runs have logged the same steps and, within a tolerance, the same losses."""
+    assert one.keys() == other.keys() and one
+    for step in one:
+        for name in one[step]:
+            assert one[step][name] == pytest.approx(other[step][name], rel=rel, abs=abs or rel), (step, name)
 
 
 def contents(checkpoint: Path) -> dict[str, bytes]:

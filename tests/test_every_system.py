@@ -24,7 +24,7 @@ from PIL import Image
 from safetensors import safe_open
 from torch import nn
 
-from commands import TOYS, differing, hand
+from commands import TOYS, differing, flags, hand
 from handmade import api
 from handmade.artifacts import Artifact
 from handmade.cli.main import main
@@ -300,8 +300,7 @@ def test_one_and_two_processes_agree(name, tmp_path):
     overrides = small(name, train__steps=10)
     built(name)
     one = api.train(f"{name}/smoke", out=tmp_path / "one", overrides=overrides)
-    words = [word for key, value in overrides.items() for word in (f"--{key}", value)]
-    done = hand("train", f"{name}/smoke", "--devices", 2, "--out", tmp_path / "two", *words)
+    done = hand("train", f"{name}/smoke", "--devices", 2, "--out", tmp_path / "two", *flags(overrides))
     assert done.code == 0, done
     losses = [[(e["step"], e["losses"]) for e in run.events("step")] for run in (one, Run(tmp_path / "two"))]
     assert len(losses[0]) == len(losses[1]) == 10
@@ -414,9 +413,10 @@ def test_artifacts_are_saved_opened_again_and_recreated_to_the_byte(name, traine
     run = trained(name)
     for ask in asks_of(system_class(find_room(name))).values():
         chosen = arguments_for(ask, tmp_path / "given")
-        words = [word for key, value in chosen.items() for word in (f"--{key}", str(value))]
         out = tmp_path / ask.name
-        assert main(["ask", str(run.folder), ask.name, *words, "--out", str(out), "--json"]) == 0, capsys.readouterr()
+        assert main(["ask", str(run.folder), ask.name, *flags(chosen), "--out", str(out), "--json"]) == 0, (
+            capsys.readouterr()
+        )
         told = json.loads(capsys.readouterr().out)  # a table tells its values
         saved = told["files"] if "files" in told else sorted(out.iterdir(), key=lambda file: file.name == "sheet.png")
         files = [Path(file) for file in saved]

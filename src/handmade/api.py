@@ -325,7 +325,7 @@ def load(run: str | Path | Run, at: str | None = None, device: str = "cpu", prec
 
 
 def _device(name: str) -> torch.device:
-    """ "auto": the GPU where there is one."""
+    """What a name stands for; auto is the GPU where there is one."""
     return choose_device() if name == "auto" else torch.device(name)
 
 

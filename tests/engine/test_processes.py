@@ -1,7 +1,6 @@
 """Signals, kills, full disks, and several processes: each with real processes."""
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from signal import SIGINT, SIGKILL, SIGTERM
 import pytest
 import torch
 
-from commands import Done, command, differing, hand, steps_logged, until
+from commands import Done, agree, differing, flags, hand, losses, steps_logged, torchrun, until
 from handmade import api
 from handmade.engine import checkpoint
 from handmade.errors import UserError
@@ -20,17 +19,6 @@ from handmade.errors import UserError
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
-
-
-def losses(run):
-    return {event["step"]: event["losses"] for event in api.find_run(run).events("step")}
-
-
-def agree(one, other, tolerance):
-    assert one.keys() == other.keys() and one
-    for step in one:
-        for name in one[step]:
-            assert one[step][name] == pytest.approx(other[step][name], rel=tolerance, abs=tolerance), (step, name)
 
 
 def newest(run):
@@ -71,8 +59,7 @@ def kill_and_resume(tmp_path, background, kills, steps, seed=0):
                 "config.ballast": 4, "config.pause": 0.01}  # fmt: skip
     whole = api.train("toy_gan/smoke", out=tmp_path / "whole", overrides={k: str(v) for k, v in settings.items()})
     run, chance, half_saved = tmp_path / "cut", random.Random(seed), 0
-    words = [word for key, value in settings.items() for word in (f"--{key}", value)]
-    running = background("train", "toy_gan/smoke", "--out", run, *words)
+    running = background("train", "toy_gan/smoke", "--out", run, *flags(settings))
     until(lambda: (run / "latest").exists())
     for kill in range(kills):
         time.sleep(chance.uniform(0, 0.15))
@@ -166,11 +153,8 @@ def test_weights_split_over_two_processes_learn_the_same_and_move_between_one_an
 
 
 def test_torchrun_starts_the_processes_too(tmp_path):
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words = command("train", "toy_fit/smoke", "--out", tmp_path / "run", "--train.steps", 10)[1:]
-    done = subprocess.run([*torchrun, *words], capture_output=True, text=True, timeout=250, check=False,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = torchrun(2, "train", "toy_fit/smoke", "--out", tmp_path / "run", "--train.steps", 10)
+    assert done.code == 0, done
     one = api.train("toy_fit/smoke", out=tmp_path / "one", overrides={"train.steps": "10"})
     agree(losses(one.folder), losses(tmp_path / "run"), 1e-4)
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["processes"] == 2

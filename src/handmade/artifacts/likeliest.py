@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from handmade.artifacts.table import Table
@@ -12,17 +12,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def likeliest(logits: Tensor, k: int, temperatures: str, name: Callable[[int], str]) -> Table:
+def likeliest(logits: Tensor, k: int, heats: Sequence[float], name: Callable[[int], str]) -> Table:
     """Logits (V,) -> a row for each of the k likeliest tokens, and a column of probabilities for each temperature.
 
-    temperatures: numbers above 0, separated by commas; UserError for anything else
+    heats: the temperatures
     name: how a token is shown
     """
     import torch
 
     from handmade.samplers.tokens import heated
 
-    heats = heats_of(temperatures)
     odds = torch.stack([heated(logits, heat).softmax(0) for heat in heats])  # (H, V)
     best = logits.topk(min(k, len(logits))).indices.tolist()
     rows = tuple((name(token), *(float(row[token]) for row in odds)) for token in best)

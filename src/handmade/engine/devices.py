@@ -86,13 +86,12 @@ def open_world() -> Iterator[World]:
     if size == 1:
         yield World(device=device)
         return
-    alone = device.type == "cuda" and int(os.environ.get("LOCAL_WORLD_SIZE", size)) <= torch.cuda.device_count()
+    backend, own = "gloo", None
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    if alone:
-        dist.init_process_group("nccl", timeout=timedelta(minutes=10), device_id=device)
-    else:  # NCCL wants a GPU for each process; those that share one talk through the CPU
-        dist.init_process_group("gloo", timeout=timedelta(minutes=10))
+        if int(os.environ.get("LOCAL_WORLD_SIZE", size)) <= torch.cuda.device_count():
+            backend, own = "nccl", device  # it wants a GPU for each process; those that share one talk through the CPU
+    dist.init_process_group(backend, timeout=timedelta(minutes=10), device_id=own)
     try:
         yield World(dist.get_rank(), size, device)
     except RuntimeError as error:

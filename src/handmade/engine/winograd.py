@@ -24,8 +24,6 @@ from handmade.engine.convolution import as_autocast_would, plain, replace_forwar
 NARROWEST = 128  # channels on both sides from which sums cost less than the products that they save, by measurement
 TILES = 2048  # of one matrix product, about: what they become should stay in the cache
 TAPS = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]])  # G
-
-
 KEPT = WeakIdKeyDictionary()  # a layer's weight -> its version and place, and what was made of it
 
 

@@ -20,7 +20,7 @@ from torch.optim import AdamW, Optimizer
 
 from handmade.artifacts import Images, Passages, Table
 from handmade.artifacts.heatmap import heatmap
-from handmade.artifacts.likeliest import likeliest
+from handmade.artifacts.likeliest import heats_of, likeliest
 from handmade.core import Range, Score, System, Turn, ask
 from handmade.data.codecs.unknown import unknown_letters, unknown_share
 from handmade.data.specs import TextBatch, TextSpec
@@ -172,9 +172,10 @@ class GPTSystem(System):
         k: how many tokens
         temperatures: separated by commas
         """
+        heats = heats_of(temperatures)
         text = _prompts(prompt, file)[0]
         self._warn(text)
-        return likeliest(self._logits_after(text), k, temperatures, self._name)
+        return likeliest(self._logits_after(text), k, heats, self._name)
 
     @ask
     def score(self, text: str = "To be, or not to be, that is the question.", file: Path = Path()) -> Table:

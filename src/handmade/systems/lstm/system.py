@@ -24,7 +24,7 @@ from torch.optim import AdamW, Optimizer
 
 from handmade.artifacts import Images, Passages, Table
 from handmade.artifacts.heatmap import heatmap
-from handmade.artifacts.likeliest import likeliest
+from handmade.artifacts.likeliest import heats_of, likeliest
 from handmade.core import Range, Score, System, Turn, ask
 from handmade.data.codecs.unknown import unknown_letters, unknown_share
 from handmade.data.specs import TextBatch, TextSpec
@@ -192,9 +192,10 @@ class LSTMSystem(System):
         k: how many tokens
         temperatures: separated by commas
         """
+        heats = heats_of(temperatures)
         text = given_text(prompt, file)
         self._warn(text)
-        return likeliest(self._read(self._ids(text))[0][0], k, temperatures, self.data.name)
+        return likeliest(self._read(self._ids(text))[0][0], k, heats, self.data.name)
 
     @ask
     def score(self, text: str = "It is a truth universally acknowledged.", file: Path = Path()) -> Table:
